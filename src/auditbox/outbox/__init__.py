@@ -1,0 +1,1 @@
+"""The outbox: the durable, append-only local log of captured records."""

@@ -1,0 +1,181 @@
+"""Threads of one process write together: one leads, commits for everyone that waits, and passes on.
+
+A lone caller leads at once and commits on its own thread: a hand-over to a writer thread would cost it five
+times as much. Whoever finds a leader at work queues up, and is either told that its job is done or
+becomes the next leader.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from auditbox.errors import OutboxBusy
+
+if TYPE_CHECKING:
+    from auditbox.outbox.base import Draft
+
+_LARGEST_BATCH = 512
+_SLICE = 0.05
+"""Seconds after which a waiting thread looks by itself, should the exception of a signal handler have
+kept a leader from passing on."""
+
+
+class Job:
+    """What one caller wants done: drafts to append, or work to do by itself.
+
+    Args:
+        drafts: entries to append, together with those of other jobs.
+        work: called with the connection; in a transaction of its own unless ``bare``.
+        patient: False asks for an answer without any wait.
+    """
+
+    __slots__ = ("bare", "done", "drafts", "error", "patient", "result", "turn", "work")
+
+    def __init__(
+        self,
+        drafts: Sequence[Draft] = (),
+        work: Callable[[Any], Any] | None = None,
+        *,
+        bare: bool = False,
+        patient: bool = True,
+    ) -> None:
+        self.drafts, self.work, self.bare, self.patient = drafts, work, bare, patient
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.turn: Any = None
+
+    def wake(self) -> None:
+        """Lets the thread that waits for this job look again."""
+        if self.turn is not None:
+            try:
+                self.turn.release()
+            except RuntimeError:
+                return  # awake already
+
+    def finish(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Says what came of it."""
+        self.result, self.error, self.done = result, error, True
+
+
+class Combiner:
+    """Runs jobs in batches, one batch at a time.
+
+    Args:
+        commit: does what a batch asks and finishes each of its jobs.
+        bound: the longest that a job waits for its turn, in seconds.
+    """
+
+    def __init__(self, commit: Callable[[list[Job]], None], bound: float) -> None:
+        self._commit, self._bound = commit, bound
+        self._queue: deque[Job] = deque()
+        self._lead = threading.RLock()
+        self._leading = False
+
+    def run(self, job: Job) -> Any:
+        """Does the job, or has it done; returns its result or raises its error."""
+        if self._lead.acquire(blocking=False):
+            if self._leading:
+                return self._join(job)
+            self._queue.append(job)
+            self._take_the_lead(job)
+        else:
+            job.turn = threading.Lock()
+            job.turn.acquire()
+            self._queue.append(job)
+            self._wait(job)
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def try_run(self, job: Job) -> bool:
+        """Does the job if nobody is writing and nobody waits; False without waiting otherwise."""
+        if self._queue or not self._lead.acquire(blocking=False):
+            return False
+        if self._leading:
+            self._lead.release()
+            return False
+        self._queue.append(job)
+        self._take_the_lead(job)
+        if isinstance(job.error, OutboxBusy):
+            return False
+        if job.error is not None:
+            raise job.error
+        return True
+
+    def hold(self) -> bool:
+        """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
+        return self._lead.acquire(timeout=self._bound)
+
+    def let_go(self) -> None:
+        """Ends a hold."""
+        self._lead.release()
+        self._pass_on()
+
+    def _join(self, job: Job) -> None:
+        """This thread leads already and was interrupted: the leader takes the job along before it ends."""
+        try:
+            if job.work is not None:
+                raise OutboxBusy("called from within a capture of the same thread")
+            self._queue.append(job)
+        finally:
+            self._lead.release()
+
+    def _take_the_lead(self, job: Job | None) -> None:
+        """Holding the lead: commits what waits, until this job is done; then passes on."""
+        self._leading = True
+        try:
+            while self._queue and (job is None or not job.done):
+                self._lead_once()
+        finally:
+            self._leading = False
+            self._lead.release()
+            self._pass_on()
+
+    def _lead_once(self) -> None:
+        batch: list[Job] = []
+        try:
+            while self._queue and len(batch) < _LARGEST_BATCH:
+                batch.append(self._queue.popleft())
+            self._commit(batch)
+        finally:
+            for job in batch:
+                if not job.done:
+                    job.finish(error=OutboxBusy("interrupted before it was committed"))
+                job.wake()
+
+    def _pass_on(self) -> None:
+        """Wakes the next leader; leads on for a job whose caller did not wait (see _join)."""
+        while self._queue:
+            try:
+                head = self._queue[0]
+            except IndexError:
+                return
+            if head.turn is not None:
+                head.wake()
+                return
+            if not self._lead.acquire(blocking=False):
+                return
+            self._take_the_lead(None)
+
+    def _wait(self, job: Job) -> None:
+        deadline = time.monotonic() + self._bound
+        while not job.done:
+            if self._lead.acquire(blocking=False):
+                self._take_the_lead(job)
+                continue
+            if time.monotonic() >= deadline and self._withdraw(job):
+                raise OutboxBusy
+            job.turn.acquire(timeout=_SLICE)
+
+    def _withdraw(self, job: Job) -> bool:
+        """Takes a job back; False when a leader has it in hand."""
+        try:
+            self._queue.remove(job)
+        except ValueError:
+            return False
+        return True

@@ -1,0 +1,167 @@
+"""The files of an outbox: made safely, and never ``open()``ed once SQLite has them.
+
+Closing any descriptor of a database file drops the locks that SQLite holds on it (sqlite.org, "How To Corrupt
+An SQLite Database File"), so an existing outbox is only ever looked at with ``stat``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+from auditbox.errors import NotAnOutbox, OutboxBusy, OutboxUnusable
+
+logger = logging.getLogger("auditbox.outbox")
+
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "fuse.sshfs",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "fuse.glusterfs",
+}
+_FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
+_LONGEST_NAP = 0.001
+
+
+def prepare(path: Path) -> bool:
+    """Makes sure that a file stands at this path that SQLite may open; True if it was made now.
+
+    Raises:
+        OutboxUnusable: the directory cannot be written or is on a network, or the file is not ours.
+        NotAnOutbox: something else stands there.
+    """
+    if os.name == "nt":
+        raise OutboxUnusable("auditbox is not tested on Windows yet: use Linux, macOS or WSL")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_filesystem(path.parent)
+        return _check_or_make(path)
+    except OSError as error:
+        raise OutboxUnusable(
+            f"outbox {path}: {error.strerror or type(error).__name__}; choose a directory on a local disk "
+            "that this process may write"
+        ) from error
+
+
+def _check_or_make(path: Path) -> bool:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        return True
+    if stat.S_ISLNK(found.st_mode):
+        raise OutboxUnusable(f"outbox {path} is a symbolic link: give the path of the file itself")
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAnOutbox(f"outbox {path} is not a regular file: choose another path")
+    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise OutboxUnusable(
+            f"outbox {path} belongs to user {found.st_uid}: run as that user or choose another path"
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise OutboxUnusable(
+            f"outbox {path} cannot be read and written by this process: check its permissions"
+        )
+    return found.st_size == 0
+
+
+def _check_filesystem(directory: Path) -> None:
+    kind = filesystem_of(directory)
+    if kind in _NETWORK:
+        raise OutboxUnusable(
+            f"outbox directory {directory} is on a network filesystem ({kind}), where SQLite's locks do not "
+            "hold: choose a directory on a local disk"
+        )
+    if kind in _FLEETING:
+        logger.info("outbox directory %s is on %s: %s", directory, kind, _FLEETING[kind])
+
+
+def filesystem_of(directory: Path) -> str | None:
+    """The type of the filesystem that holds a directory, as Linux names it; None where that is unknown."""
+    if sys.platform != "linux":
+        return None
+    try:
+        device = os.stat(directory).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                head, _, tail = line.partition(" - ")
+                if head.split()[2] == wanted:
+                    return tail.split()[0]
+    except (OSError, IndexError):
+        return None
+    return None
+
+
+class FileLock:
+    """An operating-system lock on a file beside the outbox (``flock``); the kernel frees it when we die.
+
+    Between processes it stands in front of SQLite's own lock, whose busy handler is not fair. A child of a
+    fork must :meth:`forget` it: unlocking would unlock the parent, who shares the descriptor.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Takes the lock if it is free."""
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def acquire(self, bound: float) -> None:
+        """Takes the lock, waiting up to ``bound`` seconds.
+
+        Raises:
+            OutboxBusy: another process held it for that long.
+        """
+        nap, deadline = 0.00002, time.monotonic() + bound
+        while not self.try_acquire():
+            if time.monotonic() >= deadline:
+                raise OutboxBusy(f"{self.path} was held by another process for {bound:g} s")
+            time.sleep(nap)
+            nap = min(nap * 1.5, _LONGEST_NAP)
+
+    def release(self) -> None:
+        """Lets go of the lock and keeps its file open."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def forget(self) -> None:
+        """Closes our copy of the descriptor; the lock itself goes when the last copy does."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def sync(path: Path) -> bool:
+    """Forces a file's content to the disk, on a descriptor of its own; False where there is no file.
+
+    Only ever for the ``-wal``: SQLite holds no locks on that one.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        getattr(os, "fdatasync", os.fsync)(descriptor)
+    finally:
+        os.close(descriptor)
+    return True

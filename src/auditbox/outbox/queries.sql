@@ -1,0 +1,127 @@
+-- newest: the highest number ever given
+SELECT coalesce(max(seq), 0) FROM entry
+
+-- append: one entry; the only statement of the capture path
+INSERT INTO entry (seq, id, lane, body, checksum) VALUES (?, ?, ?, ?, ?)
+
+-- relay: where the relay is, and which relay it is
+SELECT cursor, epoch, checksum FROM relay
+
+-- move: the cursor, under the same epoch
+UPDATE relay SET cursor = ?, checksum = ?, heartbeat = ?
+
+-- new_epoch: from now on only this relay may write
+UPDATE relay SET epoch = ?, checksum = ?, pid = ?, heartbeat = ?
+
+-- interrupted: what a dead relay was sending may have arrived
+UPDATE open SET state = 'verify', maybe_sent = 1 WHERE state = 'sending'
+
+-- verify_from_now: all look-ups wait once more, on this relay's own clock
+UPDATE open SET due = ? WHERE state = 'verify'
+
+-- due: rows whose time has come, earliest first; a deadline too far ahead counts as passed (the clock went back)
+SELECT seq FROM (
+    SELECT seq, due FROM open WHERE state = 'retry' AND (due <= :wall OR due > :horizon)
+    UNION ALL
+    SELECT seq, :wall + due - :monotonic FROM open WHERE state = 'verify' AND due <= :monotonic
+) ORDER BY due, seq LIMIT :limit
+
+-- next_due: the soonest of what is under way, seconds from now
+SELECT min(seconds) FROM (
+    SELECT CASE WHEN due > :horizon THEN 0 ELSE due - :wall END AS seconds FROM open WHERE state = 'retry'
+    UNION ALL
+    SELECT due - :monotonic FROM open WHERE state = 'verify'
+)
+
+-- claimed: an open row with its entry
+SELECT e.seq, e.id, e.lane, e.body, e.checksum,
+       o.state, o.attempts, o.maybe_sent, o.sent_at, o.first_refused_at, o.error
+FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
+
+-- begin_sending: on record before the first byte leaves
+UPDATE open SET state = 'sending', sent_at = coalesce(sent_at, ?) WHERE seq = ?
+
+-- begin_verifying: nobody else looks it up meanwhile; a new relay starts over
+UPDATE open SET due = 9e99 WHERE seq = ?
+
+-- beyond: what was captured after the cursor
+SELECT seq, lane FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
+
+-- lane_busy: whether an earlier entry of the lane is still under way (a dead letter is not)
+SELECT 1 FROM open WHERE lane = ? AND state <> 'dead' LIMIT 1
+
+-- enter: from above the cursor into what is under way
+INSERT INTO open (seq, lane, state, due, sent_at) VALUES (?, ?, ?, ?, ?)
+
+-- open_row: what is known of an entry under way
+SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
+
+-- close: it is no longer under way
+DELETE FROM open WHERE seq = ?
+
+-- receipt: proof of what became of it
+INSERT OR REPLACE INTO receipt (seq, remote_id, delivered_at, outcome, reason) VALUES (?, ?, ?, ?, ?)
+
+-- ambiguous: it may have arrived, look it up when due
+UPDATE open SET state = 'verify', maybe_sent = 1, due = ?, attempts = attempts + 1, error = ? WHERE seq = ?
+
+-- retry: again when due
+UPDATE open SET state = ?, due = ?, attempts = attempts + ?,
+       first_refused_at = coalesce(first_refused_at, ?), error = ? WHERE seq = ?
+
+-- send_again: it was looked up and is not there
+UPDATE open SET state = 'retry', due = 0 WHERE seq = ?
+
+-- verify_then_bury: it was rejected, but an earlier attempt may have arrived
+UPDATE open SET state = 'verify', due = ?, attempts = attempts + 1, error = ? WHERE seq = ?
+
+-- bury: a dead letter
+UPDATE open SET state = 'dead', error = ?, due = 0 WHERE seq = ?
+
+-- lane_live: whether the lane has a row that may be sent
+SELECT 1 FROM open WHERE lane = ? AND state IN ('sending', 'verify', 'retry') LIMIT 1
+
+-- first_waiting: the next of a lane
+SELECT seq, maybe_sent FROM open WHERE lane = ? AND state = 'waiting' ORDER BY seq LIMIT 1
+
+-- promote: it is this entry's turn
+UPDATE open SET state = ?, due = ?, first_refused_at = ? WHERE seq = ?
+
+-- revive: a dead letter joins its lane again
+UPDATE open SET state = 'waiting', attempts = 0, first_refused_at = NULL WHERE seq = ? AND state = 'dead'
+
+-- overtaken: whether later entries of the lane have arrived already
+SELECT 1 FROM receipt r JOIN entry e USING (seq)
+WHERE e.lane = ? AND r.seq > ? AND r.outcome = 'delivered' LIMIT 1
+
+-- dead_letters: by entry id, or all of them
+SELECT o.seq, e.id, e.lane FROM open o JOIN entry e USING (seq)
+WHERE o.state = 'dead' AND (:id IS NULL OR e.id = :id) ORDER BY o.seq
+
+-- old_receipts: the oldest settled entries, never the newest entry
+SELECT seq FROM receipt WHERE delivered_at < ? AND seq < (SELECT max(seq) FROM entry)
+ORDER BY delivered_at LIMIT ?
+
+-- forget_entry: retention
+DELETE FROM entry WHERE seq = ?
+
+-- forget_receipt: retention
+DELETE FROM receipt WHERE seq = ?
+
+-- unsettled: how many up to a number are under way, and how many are dead
+SELECT coalesce(sum(state <> 'dead'), 0), coalesce(sum(state = 'dead'), 0) FROM open WHERE seq <= ?
+
+-- states: what is under way
+SELECT state, count(*) FROM open GROUP BY state
+
+-- outcomes: what is settled
+SELECT outcome, count(*) FROM receipt GROUP BY outcome
+
+-- oldest_open: the lowest number that is under way
+SELECT min(seq) FROM open WHERE state <> 'dead'
+
+-- first_beyond: the lowest number above the cursor
+SELECT min(seq) FROM entry WHERE seq > ?
+
+-- id_of: the id of a number
+SELECT id FROM entry WHERE seq = ?

@@ -1,0 +1,230 @@
+"""The file under an outbox: one connection a process, one writer at a time, one place for transactions."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from auditbox.errors import OutboxError, OutboxForked, OutboxFull
+from auditbox.outbox import forking, layout, transitions
+from auditbox.outbox.base import Draft
+from auditbox.outbox.combiner import Combiner, Job
+from auditbox.outbox.files import FileLock, logger
+from auditbox.outbox.room import Room
+from auditbox.outbox.statements import SQL
+
+T = TypeVar("T")
+_NEWEST, _APPEND = SQL["newest"], SQL["append"]
+_EVICTION = 256
+_LARGEST = 512 * 1024
+"""Bytes that a record of the default max_record_bytes takes, WAL included."""
+
+
+class Store:
+    """Serialises everything that touches the file.
+
+    Threads of this process combine (see combiner); a lock on ``<file>.lock`` stands between processes.
+    The file is opened by the first job, and again after a fork or when it was replaced.
+    """
+
+    def __init__(
+        self, path: Path, *, destination: str | None, synchronous: str, room: Room, bound: float, create: bool
+    ) -> None:
+        self.path, self.name = path, ""
+        self._options: dict[str, Any] = {
+            "create": create, "synchronous": synchronous, "destination": destination,
+        }  # fmt: skip
+        self._bound, self._room = bound, room
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._combiner = Combiner(self._commit, bound)
+        self._pid = os.getpid()
+        forking.register(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a connection is open now."""
+        return self._db is not None
+
+    def append(self, drafts: Sequence[Draft]) -> None:
+        """Appends in one transaction, together with whoever else waits."""
+        self._run(Job(drafts))
+
+    def try_append(self, drafts: Sequence[Draft]) -> bool:
+        """Appends if no other thread or process is writing; False at once otherwise."""
+        if self._pid != os.getpid():
+            raise OutboxForked
+        return self._combiner.try_run(Job(drafts, patient=False))
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs work in a transaction of its own and returns what it returns."""
+        result: T = self._run(Job(work=work))
+        return result
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs work on the connection, outside a transaction: a read, or a pragma."""
+        result: T = self._run(Job(work=work, bare=True))
+        return result
+
+    def close(self) -> None:
+        """Closes the file under the locks: SQLite checkpoints when the last connection goes."""
+        if self._db is not None and self._pid == os.getpid():
+            self.read(lambda _: self._close())
+            self._lock.forget()
+
+    # -- fork --------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Waits for the writer, then closes: a connection that a child inherits loses its commits."""
+        self._held = self._combiner.hold()
+        if self._db is not None and not self._db.in_transaction:
+            with suppress(OutboxError):  # held elsewhere for too long: SQLite's own lock must do
+                self._lock.acquire(self._bound)
+            self._close()
+        self._lock.forget()
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on; the next job opens the file again."""
+        if self._held:
+            self._combiner.let_go()
+
+    def after_fork_in_child(self) -> None:
+        """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
+        self._pid, self._db = os.getpid(), None
+        self._combiner = Combiner(self._commit, self._bound)
+
+    # -- one batch ---------------------------------------------------------------------------------
+
+    def _run(self, job: Job) -> Any:
+        if self._pid != os.getpid():
+            raise OutboxForked
+        return self._combiner.run(job)
+
+    def _commit(self, batch: list[Job]) -> None:
+        """All appends in one transaction, every other work by itself; finishes every job."""
+        try:
+            self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
+            try:
+                db = self._connection()
+                if appends := [job for job in batch if job.work is None]:
+                    self._append_all(db, appends)
+                for job in batch:
+                    if job.work is not None:
+                        self._do(db, job)
+            finally:
+                self._lock.release()
+        except OutboxError as error:
+            _fail(batch, error)
+        except (sqlite3.Error, OSError) as error:
+            _fail(batch, layout.translated(error, self.path))
+
+    def _append_all(self, db: sqlite3.Connection, jobs: list[Job]) -> None:
+        drafts = jobs[0].drafts if len(jobs) == 1 else [draft for job in jobs for draft in job.drafts]
+        need = self._room.need(drafts)
+        if not self._room.spend(need):
+            self._make_room(db, need)
+        with Transaction(db):
+            seq = db.execute(_NEWEST).fetchone()[0]
+            for id, lane, body in drafts:
+                seq += 1
+                db.execute(_APPEND, (seq, id, lane, body, transitions.checksum(seq, id, lane, body)))
+        for job in jobs:
+            job.done = True
+
+    def _do(self, db: sqlite3.Connection, job: Job) -> None:
+        assert job.work is not None
+        try:
+            if job.bare:
+                job.finish(job.work(db))
+                return
+            with Transaction(db):
+                result = job.work(db)
+            job.finish(result)
+        except OutboxError as error:
+            job.finish(error=error)
+
+    def _make_room(self, db: sqlite3.Connection, need: int) -> None:
+        """Checkpoints, then forgets what is settled, oldest first, until this many bytes fit.
+
+        Raises:
+            OutboxFull: only undelivered entries are left.
+        """
+        if self._room.measure(db) >= need:
+            return
+        truncate(db)
+        while self._room.measure(db) < need:
+            with Transaction(db):
+                forgotten = transitions.forget(db, float("inf"), _EVICTION)
+            if not forgotten:
+                raise OutboxFull(
+                    f"outbox {self.path} holds max_bytes={self._room.max_bytes} of undelivered entries: "
+                    "raise max_bytes, or see why delivery waits (auditbox status)"
+                )
+            truncate(db)
+
+    def require_room(self, db: sqlite3.Connection) -> None:
+        """Raises OutboxFull where the append of a largest record would."""
+        self._make_room(db, _LARGEST)
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is not None and self._same_file():
+            return self._db
+        if self._db is not None:
+            logger.error(
+                "outbox %s was deleted or replaced while it was open; a new one is started", self.path
+            )
+            self._close()
+        self._db, self.name = layout.open_database(self.path, **self._options)
+        found = os.stat(self.path)
+        self._file = (found.st_dev, found.st_ino)
+        return self._db
+
+    def _same_file(self) -> bool:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return False
+        return self._file == (found.st_dev, found.st_ino)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+
+def _fail(jobs: list[Job], error: OutboxError) -> None:
+    for job in jobs:
+        if not job.done:
+            job.finish(error=error)
+
+
+class Transaction:
+    """The only place that begins, commits and rolls back."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def truncate(db: sqlite3.Connection) -> None:
+    """Moves the WAL's content into the database file and empties the WAL, unless a reader holds it."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,0 +1,246 @@
+"""The table of transitions: what may become of an entry, as SQL within one transaction of the caller's.
+
+Where an entry is: above the cursor (captured), in ``open`` (under way), or in ``receipt`` (settled).
+Per lane at most one open row is ``sending``, ``verify`` or ``retry``; a dead letter does not hold its lane.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import Any
+
+from auditbox.errors import OutboxUnusable, Superseded
+from auditbox.outbox.base import (
+    Ambiguous,
+    Claim,
+    Dead,
+    Delivered,
+    Depth,
+    Entry,
+    Exchanged,
+    NotFound,
+    Now,
+    Retry,
+    Settlement,
+)
+from auditbox.outbox.statements import SQL
+
+_SCAN = 512
+"""The most entries that one claim moves from above the cursor into ``open``."""
+
+
+def checksum(seq: int, id: str, lane: str, body: bytes) -> int:
+    """CRC-32 over everything that an entry is, its number included."""
+    return zlib.crc32(body, zlib.crc32(f"{seq}|{id}|{lane}|".encode("utf-8", "replace")))
+
+
+def relay_checksum(cursor: int, epoch: int) -> int:
+    """CRC-32 over the relay's own row."""
+    return zlib.crc32(f"{cursor}|{epoch}".encode())
+
+
+def position(db: Connection) -> tuple[int, int]:
+    """The cursor and the epoch."""
+    cursor, epoch, stored = db.execute(SQL["relay"]).fetchone()
+    if stored != relay_checksum(cursor, epoch):
+        raise OutboxUnusable("the outbox is damaged: the relay's row does not match its checksum")
+    return cursor, epoch
+
+
+def take_over(db: Connection, pid: int, now: Now, verify_after: float) -> int:
+    """Fences every earlier relay; what it was sending may have arrived, and is looked up."""
+    cursor, epoch = position(db)
+    epoch += 1
+    db.execute(SQL["new_epoch"], (epoch, relay_checksum(cursor, epoch), pid, now.wall))
+    db.execute(SQL["interrupted"])
+    db.execute(SQL["verify_from_now"], (now.monotonic + verify_after,))
+    return epoch
+
+
+def exchange(
+    db: Connection, epoch: int, settlements: Sequence[Settlement], limit: int, now: Now, longest_wait: float
+) -> Exchanged:
+    """Settles what came back and claims what may be sent next."""
+    cursor, current = position(db)
+    if current != epoch:
+        raise Superseded
+    exchanged = Exchanged([], [])
+    for settlement in settlements:
+        _settle(db, settlement, now, exchanged)
+    claims = exchanged.claims
+    due = _due(db, now, limit, longest_wait)
+    claims += [_claim(db, seq, now) for seq in due]
+    cursor, fresh = _advance(db, cursor, limit - len(due), now)
+    claims += [_claim(db, seq, now) for seq in fresh]
+    db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
+    return exchanged
+
+
+def _due(db: Connection, now: Now, limit: int, longest_wait: float) -> list[int]:
+    given = {"wall": now.wall, "monotonic": now.monotonic, "horizon": now.wall + longest_wait, "limit": limit}
+    return [seq for (seq,) in db.execute(SQL["due"], given)] if limit > 0 else []
+
+
+def _advance(db: Connection, cursor: int, room: int, now: Now) -> tuple[int, list[int]]:
+    """Moves entries from above the cursor into ``open``, until there is no more room to send."""
+    fresh: list[int] = []
+    if room <= 0:
+        return cursor, fresh
+    for seq, lane in db.execute(SQL["beyond"], (cursor, _SCAN)).fetchall():
+        if db.execute(SQL["lane_busy"], (lane,)).fetchone():
+            db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
+        else:
+            db.execute(SQL["enter"], (seq, lane, "sending", 0, now.sink))
+            fresh.append(seq)
+        cursor = seq
+        if len(fresh) >= room:
+            break
+    return cursor, fresh
+
+
+def _claim(db: Connection, seq: int, now: Now) -> Claim:
+    """Puts on record that this entry is now sent, or looked up, and returns it."""
+    row = db.execute(SQL["claimed"], (seq,)).fetchone()
+    _, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
+    if state == "verify":
+        db.execute(SQL["begin_verifying"], (seq,))
+    else:
+        db.execute(SQL["begin_sending"], (now.sink, seq))
+    return Claim(
+        entry=Entry(seq, id, lane, bytes(body)),
+        action="verify" if state == "verify" else "send",
+        attempts=attempts,
+        maybe_sent=bool(maybe_sent),
+        sent_at=sent_at if sent_at is not None else now.sink,
+        refused_at=refused_at,
+        error=json.loads(error) if error else None,
+        intact=stored == checksum(seq, id, lane, bytes(body)),
+    )
+
+
+def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchanged) -> None:
+    row = db.execute(SQL["open_row"], (settlement.seq,)).fetchone()
+    if row is None:
+        return
+    id, lane, maybe_sent, stored = row
+    error = json.loads(stored) if stored else {}
+
+    def bury(problem: dict[str, Any], refused_at: float | None = None) -> None:
+        known = {key: value for key, value in problem.items() if key != "verdict"}
+        db.execute(SQL["bury"], (json.dumps(known), settlement.seq))
+        promote(db, lane, now, refused_at)
+        exchanged.buried.append((id, lane, known))
+
+    match settlement:
+        case Delivered(seq, remote_id, at):
+            db.execute(SQL["receipt"], (seq, remote_id, at, "delivered", None))
+            db.execute(SQL["close"], (seq,))
+            promote(db, lane, now)
+        case Ambiguous(seq, due, problem):
+            db.execute(SQL["ambiguous"], (due, json.dumps(problem), seq))
+        case NotFound() if error.get("verdict"):
+            bury(error)
+        case NotFound(seq):
+            db.execute(SQL["send_again"], (seq,))
+            exchanged.claims.append(_claim(db, seq, now))
+        case Retry():
+            _retry(db, settlement, bool(maybe_sent))
+        case Dead(seq, due_monotonic, problem, _, verified) if maybe_sent and not verified:
+            verdict = {**problem, "verdict": "dead"}
+            db.execute(SQL["verify_then_bury"], (due_monotonic, json.dumps(verdict), seq))
+        case Dead():
+            bury(settlement.error, settlement.refused_at)
+
+
+def _retry(db: Connection, wanted: Retry, maybe_sent: bool) -> None:
+    state, due = ("verify", wanted.due_monotonic) if maybe_sent else ("retry", wanted.due)
+    error = json.dumps(wanted.error)
+    db.execute(SQL["retry"], (state, due, int(wanted.attempted), wanted.refused_at, error, wanted.seq))
+
+
+def promote(db: Connection, lane: str, now: Now, refused_at: float | None = None) -> None:
+    """Where no row of the lane is live, it is the lowest waiting one's turn."""
+    if db.execute(SQL["lane_live"], (lane,)).fetchone():
+        return
+    row = db.execute(SQL["first_waiting"], (lane,)).fetchone()
+    if row is not None:
+        seq, maybe_sent = row
+        state, due = ("verify", now.monotonic) if maybe_sent else ("retry", now.wall)
+        db.execute(SQL["promote"], (state, due, refused_at, seq))
+
+
+def discard(db: Connection, seq: int, lane: str, reason: str, now: Now) -> None:
+    """Gives a dead letter up; its receipt is the tombstone that explains the number."""
+    db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", reason))
+    db.execute(SQL["close"], (seq,))
+    promote(db, lane, now)
+
+
+def replay(db: Connection, seq: int, lane: str, now: Now) -> bool:
+    """A dead letter joins its lane again; True where later entries of the lane have arrived already."""
+    db.execute(SQL["revive"], (seq,))
+    overtaken = db.execute(SQL["overtaken"], (lane, seq)).fetchone() is not None
+    promote(db, lane, now)
+    return overtaken
+
+
+def next_due(db: Connection, now: Now, longest_wait: float) -> float | None:
+    """Seconds until something can be claimed; None where nothing is left."""
+    cursor, _ = position(db)
+    if db.execute(SQL["first_beyond"], (cursor,)).fetchone()[0] is not None:
+        return 0.0
+    given = {"wall": now.wall, "monotonic": now.monotonic, "horizon": now.wall + longest_wait}
+    soonest = db.execute(SQL["next_due"], given).fetchone()[0]
+    return None if soonest is None else max(0.0, soonest)
+
+
+def unsettled(db: Connection, upto: int) -> tuple[int, int]:
+    """How many entries up to this number are pending, and how many are dead."""
+    cursor, _ = position(db)
+    pending, dead = db.execute(SQL["unsettled"], (upto,)).fetchone()
+    return pending + max(0, upto - cursor), dead
+
+
+def depth(db: Connection) -> Depth:
+    """What the outbox holds."""
+    cursor, _ = position(db)
+    newest = db.execute(SQL["newest"]).fetchone()[0]
+    states, outcomes = dict(db.execute(SQL["states"])), dict(db.execute(SQL["outcomes"]))
+    waiting = [
+        seq
+        for (seq,) in (
+            db.execute(SQL["oldest_open"]).fetchone(),
+            db.execute(SQL["first_beyond"], (cursor,)).fetchone(),
+        )
+        if seq is not None
+    ]
+    dead = states.pop("dead", 0)
+    return Depth(
+        captured=newest,
+        delivered=outcomes.get("delivered", 0),
+        pending=newest - cursor + sum(states.values()),
+        dead=dead,
+        discarded=outcomes.get("discarded", 0),
+        oldest_pending=_captured_at(db, min(waiting)) if waiting else None,
+        states=states,
+    )
+
+
+def _captured_at(db: Connection, seq: int) -> float | None:
+    """When an entry was captured, by the first 48 bits of its id (RFC 9562, UUIDv7)."""
+    id = db.execute(SQL["id_of"], (seq,)).fetchone()[0]
+    try:
+        return int(id[:8] + id[9:13], 16) / 1000
+    except ValueError:
+        return None
+
+
+def forget(db: Connection, before: float, limit: int) -> int:
+    """Deletes settled entries with receipts older than this, oldest first; never the newest entry."""
+    old = db.execute(SQL["old_receipts"], (before, limit)).fetchall()
+    db.executemany(SQL["forget_entry"], old)
+    db.executemany(SQL["forget_receipt"], old)
+    return len(old)

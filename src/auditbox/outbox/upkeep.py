@@ -1,0 +1,165 @@
+"""What every process that writes does besides: syncs the WAL once a second, checkpoints, retention.
+
+One daemon thread per outbox, started by the first write and asleep while nothing is written. No guarantee of
+durability ``"crash"`` against kill -9 depends on it; ``"none"`` writes through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from auditbox.errors import AuditboxError
+from auditbox.outbox.files import sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from auditbox.outbox.base import Draft
+
+logger = logging.getLogger("auditbox.outbox")
+
+PERIOD = 1.0
+LARGE_WAL = 32 << 20
+BEHIND_PERIOD = 0.005
+MOST_BEHIND = 10_000
+
+
+class Kept(Protocol):
+    """The outbox, as its upkeep sees it."""
+
+    wal: Path
+    durability: str
+
+    def wal_bytes(self) -> int: ...
+    def checkpoint(self) -> None: ...
+    def retain(self) -> int: ...
+    def append_now(self, drafts: Sequence[Draft]) -> None: ...
+
+
+class Upkeep:
+    """The thread and what it is told."""
+
+    def __init__(self, outbox: Kept) -> None:
+        self._outbox = weakref.ref(outbox)
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: no thread, nothing to do."""
+        self._thread: threading.Thread | None = None
+        self._wake, self._stopped = threading.Event(), threading.Event()
+        self._dirty = False
+        self._behind: deque[Draft] = deque()
+        self._behind_lock = threading.Lock()
+        self._start_lock = threading.Lock()
+
+    def before_fork(self) -> None:
+        """Commits what is written behind, or both sides would."""
+        with suppress(AuditboxError):
+            self.flush_behind()
+
+    def after_fork_in_parent(self) -> None:
+        """The thread goes on here."""
+
+    def after_fork_in_child(self) -> None:
+        """The thread did not survive; the next write starts one."""
+        self.reset()
+
+    def written(self) -> None:
+        """Something was committed: sync it within a second. Cheap when that is known already."""
+        if not self._dirty:
+            self._dirty = True
+            self._wake.set()
+            if self._thread is None:
+                self._start()
+
+    def write_behind(self, drafts: Sequence[Draft]) -> bool:
+        """Takes drafts to be committed within milliseconds; False when too many wait already."""
+        if len(self._behind) + len(drafts) > MOST_BEHIND:
+            return False
+        self._behind.extend(drafts)
+        self.written()
+        return True
+
+    def flush_behind(self) -> None:
+        """Commits what is written behind; what cannot be committed stays for the next time."""
+        with self._behind_lock:
+            drafts = list(self._behind)
+            outbox = self._outbox()
+            if drafts and outbox is not None:
+                outbox.append_now(drafts)
+                for _ in drafts:
+                    self._behind.popleft()
+
+    def stop(self) -> None:
+        """Ends the thread; commits what is written behind."""
+        thread = self._thread
+        self._stopped.set()
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=2 * PERIOD)
+        self.flush_behind()
+        self._thread, self._dirty = None, False
+        self._stopped.clear()
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=_run, args=(weakref.ref(self),), name="auditbox-upkeep", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is going down: the next start syncs and checkpoints
+                    return
+                self._thread = thread
+
+    def tick(self) -> bool:
+        """One round; True while there is more to look after soon."""
+        outbox = self._outbox()
+        if outbox is None:
+            self._stopped.set()
+            return False
+        dirty, self._dirty = self._dirty, False
+        self._guarded("write behind", self.flush_behind)
+        if dirty and outbox.durability == "crash":
+            self._guarded("sync", lambda: sync(outbox.wal))
+        if not dirty or outbox.wal_bytes() >= LARGE_WAL:
+            self._guarded("checkpoint", outbox.checkpoint)
+            self._guarded("retention", outbox.retain)
+        return dirty
+
+    def _guarded(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (AuditboxError, OSError) as error:
+            logger.warning("outbox upkeep: %s failed: %s", what, error)
+
+    def nap(self, busy: bool) -> None:
+        """Until something is written, or for a period while there is more to do."""
+        if not busy:
+            self._wake.wait(timeout=60 * PERIOD)
+        self._wake.clear()
+        outbox = self._outbox()
+        behind = outbox is not None and outbox.durability == "none"
+        del outbox
+        self._stopped.wait(timeout=BEHIND_PERIOD if behind else PERIOD)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the thread should end."""
+        return self._stopped.is_set()
+
+
+def _run(reference: weakref.ref[Upkeep]) -> None:
+    """Rounds, until it is stopped or the outbox is gone: only weak references are held in between."""
+    busy = True
+    while (upkeep := reference()) is not None and not upkeep.stopped:
+        upkeep.nap(busy)
+        busy = upkeep.tick()
+        del upkeep

@@ -1,0 +1,103 @@
+"""Checks of the form of what a trail is configured with. Nothing here touches disk or network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditbox.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from auditbox.sinks.base import Sink
+
+RECORD_FIELDS = frozenset(
+    {
+        "event", "object", "summary", "details", "documents", "actor",
+        "outcome", "occurred_at", "lane", "request", "source",
+    }
+)  # fmt: skip
+
+_EXTENSION = re.compile(r"[^.\s]+")
+
+
+def extension(name: str | None) -> str | None:
+    """The extension's name: one segment of an event."""
+    if name is None or (isinstance(name, str) and _EXTENSION.fullmatch(name)):
+        return name
+    raise ConfigurationError(f"extension={name!r}: one name without dots or spaces, such as 'shop'")
+
+
+def events(declared: Mapping[str, str] | Iterable[str] | None) -> dict[str, str] | None:
+    """The declared events with their titles (empty where only names were given)."""
+    if declared is None or isinstance(declared, Mapping):
+        return None if declared is None else dict(declared)
+    if isinstance(declared, str):
+        raise ConfigurationError(f"events={declared!r}: a mapping of events to titles, or a list of events")
+    return dict.fromkeys(declared, "")
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    """The value, if it is a whole number that is large enough."""
+    if isinstance(value, int) and value >= least:
+        return value
+    raise ConfigurationError(f"{name}={value!r}: a whole number, at least {least}")
+
+
+def sink(given: str | Sink | None, token: Any) -> Sink | None:
+    """The sink itself, or one for the Audit API at this URL."""
+    if given is None or not isinstance(given, str):
+        if token is not None:
+            raise ConfigurationError("token=… goes with sink='https://…'; a Sink holds its own")
+        if given is not None and not callable(getattr(given, "send", None)):
+            raise ConfigurationError(f"sink={given!r}: a URL, a Sink, or None to capture only")
+        return given
+    from auditbox.sinks.audit_api import AuditApiSink
+
+    return AuditApiSink(given, token)
+
+
+def check_sink(sink: Sink | None) -> None:
+    """Asks a sink that can to check itself: whether there is a token, say."""
+    check: Callable[[], None] | None = getattr(sink, "check", None)
+    if check is not None:
+        check()
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of AuditTrail that these variables set."""
+    arguments: dict[str, Any] = {"path": environment.get("AUDITBOX_OUTBOX") or "audit.db"}
+    for name, (argument, parse) in _VARIABLES.items():
+        if text := environment.get(name, "").strip():
+            try:
+                arguments[argument] = parse(text)
+            except ValueError as error:
+                raise ConfigurationError(f"{name}={text!r}: {error}") from error
+    return arguments
+
+
+def _flag(text: str) -> bool:
+    flags = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in flags:
+        raise ValueError("1 or 0")
+    return flags[text.lower()]
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+_VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "MPT_API_BASE_URL": ("sink", str),
+    "AUDITBOX_TOKEN_FILE": ("token", Path),
+    "MPT_API_TOKEN": ("token", str),
+    "AUDITBOX_EXTENSION": ("extension", str),
+    "AUDITBOX_DEFAULT_OBJECT": ("default_object", str),
+    "AUDITBOX_DURABILITY": ("durability", str),
+    "AUDITBOX_SHARE": ("share", _names),
+    "AUDITBOX_MAX_BYTES": ("max_bytes", int),
+    "AUDITBOX_KEEP_DELIVERED": ("keep_delivered", float),
+    "AUDITBOX_CONCURRENCY": ("concurrency", int),
+    "AUDITBOX_FAIL_CLOSED": ("fail_closed", _flag),
+}

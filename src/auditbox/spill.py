@@ -1,0 +1,55 @@
+"""A bounded place in memory for records of actions that happened while the outbox could not store them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from auditbox.errors import OutboxError
+
+if TYPE_CHECKING:
+    from auditbox.outbox.base import Draft
+
+logger = logging.getLogger("auditbox.spill")
+
+
+class Spill:
+    """Keeps drafts until they can be appended; true while it holds any.
+
+    The documented exception from the promise: what is in here is lost with the process, and it is
+    delivered later than what was captured after it.
+    """
+
+    def __init__(self, append: Callable[[Sequence[Draft]], None], size: int = 1000) -> None:
+        self._append = append
+        self._size = size
+        self._kept: deque[Draft] = deque()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, draft: Draft | None, error: Exception, event: str, about: object) -> None:
+        """Keeps a draft, or says what is lost where there is none or no room for it."""
+        reason = f"{type(error).__name__}: {error}"
+        if draft is None or len(self._kept) >= self._size:
+            logger.error("audit record of %s about %r is lost: %s", event, about, reason)
+            return
+        self._kept.append(draft)
+        logger.warning("audit record of %s about %r waits in memory: %s", event, about, reason)
+
+    def retry(self) -> None:
+        """Appends what is kept, oldest first; leaves it where it is if that still fails."""
+        if not self._kept or not self._lock.acquire(blocking=False):
+            return
+        try:
+            while self._kept:
+                self._append((self._kept[0],))
+                self._kept.popleft()
+        except OutboxError:
+            return
+        finally:
+            self._lock.release()
