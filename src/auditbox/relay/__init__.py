@@ -1,0 +1,1 @@
+"""The relay: moves entries from the outbox to the sink. One per outbox at a time."""

@@ -1,0 +1,65 @@
+"""Whether the sink should be left alone for a while, and why."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from auditbox.backoff import Backoff
+
+logger = logging.getLogger("auditbox.relay")
+
+_SHORTEST = 0.05
+
+
+@dataclass(slots=True)
+class Breaker:
+    """A circuit breaker: closed lets everything through, open nothing, half-open one probe at a time.
+
+    Times are monotonic seconds. It opens at once for what would meet every entry alike (no connection, a
+    throttle, a token that is not accepted, a wrong address) and after ``threshold`` ambiguous answers in a
+    row. Says so once when it opens and once when it closes again.
+    """
+
+    backoff: Backoff
+    threshold: int
+    cause: str | None = None
+    reason: str | None = None
+    until: float = 0.0
+    _opened: int = 0
+    _failures: int = 0
+
+    def limit(self, free: int, under_way: int, now: float) -> int:
+        """How many entries may be claimed now."""
+        if self.cause is None:
+            return free
+        return 1 if now >= self.until and under_way == 0 else 0
+
+    def succeeded(self) -> None:
+        """The sink took something: closed."""
+        if self.cause is not None:
+            logger.info("delivery goes on: the sink answers again (it was paused: %s)", self.reason)
+        self.cause = self.reason = None
+        self._opened = self._failures = 0
+
+    def failed(self, now: float, reason: str) -> None:
+        """An ambiguous answer; too many in a row open the breaker."""
+        self._failures += 1
+        if self._failures >= self.threshold or self.cause is not None:
+            self.open(now, "failing", reason)
+
+    def open(self, now: float, cause: str, reason: str, wait: float | None = None) -> None:
+        """Leaves the sink alone for ``wait`` seconds, or as long as the backoff says."""
+        if self.cause is None:
+            level = logging.ERROR if cause in ("unauthorized", "misdirected") else logging.WARNING
+            logger.log(level, "delivery pauses (%s): %s; captures go on and nothing is lost", cause, reason)
+        if self.cause is None or now >= self.until:
+            self._opened += 1
+            self.until = now + max(_SHORTEST, self.backoff.wait(self._opened) if wait is None else wait)
+        elif wait is not None:
+            self.until = max(self.until, now + wait)
+        self.cause, self.reason = cause, reason
+
+    def remaining(self, now: float) -> float:
+        """Seconds until a probe may go out; 0 when closed."""
+        return 0.0 if self.cause is None else max(0.0, self.until - now)

@@ -1,0 +1,126 @@
+"""What an outcome means for an entry: from the sink's words to a settlement. Pure rules, no I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auditbox.outbox.base import Ambiguous, Claim, Dead, Delivered, NotFound, Now, Retry, Settlement
+from auditbox.relay.breaker import Breaker
+from auditbox.relay.policy import Policy
+from auditbox.sinks.base import (
+    Later,
+    Missing,
+    NotSent,
+    Paused,
+    Refused,
+    Rejected,
+    SendOutcome,
+    Sent,
+    Sink,
+    Unclear,
+    Unreadable,
+    VerifyOutcome,
+)
+
+
+class Judge:
+    """Remembers what concerns the sink as a whole: its breaker, its last success, who was refused."""
+
+    def __init__(self, policy: Policy, verify_after: float) -> None:
+        self.policy, self.verify_after = policy, verify_after
+        self.breaker = Breaker(policy.pause, policy.failures)
+        self._last_success: float | None = None
+        self._refused: set[str] = set()
+
+    @classmethod
+    def for_sink(cls, policy: Policy, sink: Sink) -> Judge:
+        """With the time after which what may have arrived at this sink can be looked up."""
+        after = policy.verify_after
+        return cls(policy, sink.deadline + 5.0 if after is None else after)
+
+    def settle(self, claim: Claim, outcome: SendOutcome | VerifyOutcome, now: Now) -> Settlement:
+        """The settlement of a claim whose attempt, or look-up, came to this."""
+        seq = claim.entry.seq
+        match outcome:
+            case Sent(remote_id):
+                self._succeeded(now)
+                return Delivered(seq, remote_id, now.wall)
+            case Missing():
+                self.breaker.succeeded()
+                return NotFound(seq)
+            case Rejected(problem):
+                self._succeeded(now)
+                return Dead(seq, self._verify_due(now), problem.to_json())
+            case Refused(problem):
+                return self._refuse(claim, problem.to_json(), now)
+            case NotSent(problem):
+                self.breaker.open(now.monotonic, "unreachable", problem.reason)
+                return self._again(claim, problem.to_json(), now)
+            case Paused(problem, cause, wait):
+                self.breaker.open(now.monotonic, cause, problem.reason, wait)
+                return self._again(claim, problem.to_json(), now)
+            case Unclear():
+                return self._unclear(claim, outcome, now)
+            case Unreadable(problem):
+                self.breaker.succeeded()
+                return self._unreadable(claim, problem.to_json(), now)
+            case Later(problem, cause, wait):
+                if cause is not None:
+                    self.breaker.open(now.monotonic, cause, problem.reason, wait)
+                else:
+                    self.breaker.failed(now.monotonic, problem.reason)
+                return self._look_up_later(claim, problem.to_json(), now)
+
+    def _succeeded(self, now: Now) -> None:
+        self.breaker.succeeded()
+        self._last_success = now.wall
+        self._refused.clear()
+
+    def _verify_due(self, now: Now) -> float:
+        return now.monotonic + self.verify_after
+
+    def _again(self, claim: Claim, error: dict[str, Any], now: Now) -> Retry:
+        """Nothing was processed: due at once, the breaker decides when. Earlier dues go first, so the
+        probes rotate through the lanes."""
+        return Retry(claim.entry.seq, now.wall, now.monotonic, error, attempted=False)
+
+    def _refuse(self, claim: Claim, error: dict[str, Any], now: Now) -> Settlement:
+        """403 and 404: the object may become visible. Given up only while other lanes succeed."""
+        seq = claim.entry.seq
+        since = claim.refused_at if claim.refused_at is not None else now.wall
+        self._refused.add(claim.entry.lane)
+        if len(self._refused) >= self.policy.refused_lanes:
+            reason = f"{len(self._refused)} objects refused in a row, last: {error['reason']}"
+            self.breaker.open(now.monotonic, "misdirected", reason)
+        elif now.wall - since >= self.policy.give_up_after and self._success_since(since):
+            return Dead(seq, self._verify_due(now), error, refused_at=since)
+        wait = self.policy.backoff.wait(claim.attempts + 1)
+        return Retry(seq, now.wall + wait, now.monotonic + wait, error, refused_at=since)
+
+    def _unclear(self, claim: Claim, outcome: Unclear, now: Now) -> Settlement:
+        error = outcome.problem.to_json()
+        if outcome.pauses:
+            self.breaker.open(now.monotonic, "failing", outcome.problem.reason, outcome.wait)
+        else:
+            self.breaker.failed(now.monotonic, outcome.problem.reason)
+        exhausted = claim.attempts + 1 >= self.policy.max_attempts and outcome.problem.status == 500
+        if exhausted and claim.sent_at is not None and self._success_since(claim.sent_at):
+            error["verdict"] = "dead"  # looked up once more, then buried
+        return Ambiguous(claim.entry.seq, self._verify_due(now), error)
+
+    def _success_since(self, wall: float) -> bool:
+        return self._last_success is not None and self._last_success >= wall
+
+    def _unreadable(self, claim: Claim, error: dict[str, Any], now: Now) -> Settlement:
+        seq = claim.entry.seq
+        if claim.error and claim.error.get("verdict"):
+            return Dead(seq, now.monotonic, claim.error, verified=True)
+        if self.policy.on_unverifiable == "resend":
+            return NotFound(seq)
+        return self._look_up_later(claim, error, now)
+
+    def _look_up_later(self, claim: Claim, error: dict[str, Any], now: Now) -> Retry:
+        wait = self.policy.backoff.wait(claim.attempts + 1)
+        if claim.error and claim.error.get("verdict"):
+            error = {**claim.error, "lookup": error.get("reason")}
+        return Retry(claim.entry.seq, now.wall + wait, now.monotonic + wait, error, attempted=False)

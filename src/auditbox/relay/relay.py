@@ -1,0 +1,155 @@
+"""The relay's round: settle what came back, claim what may go, hand it to the senders."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from auditbox.errors import Superseded
+from auditbox.outbox.base import Claim, Dead, NotFound, Now, Outbox, Settlement
+from auditbox.relay.judge import Judge
+from auditbox.sinks.base import Delivery, SendOutcome, Sink, VerifyOutcome
+
+logger = logging.getLogger("auditbox.relay")
+
+Outcome = SendOutcome | VerifyOutcome
+POLL = 0.25
+"""Seconds after which an append of another process is noticed at the latest."""
+
+
+class Relay:
+    """One relay's work under one epoch. ``step`` runs on one thread; ``done`` may be called by any.
+
+    Args:
+        outbox, sink: what it moves, and where to.
+        judge: what outcomes mean; outlives an epoch, so that a pause does.
+        concurrency: the most entries under way at once.
+        dispatch: starts the work on a claim; ``perform`` does it, ``done`` takes its outcome.
+        on_dead_letter: called with id and problem of each new dead letter.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        judge: Judge,
+        *,
+        concurrency: int,
+        dispatch: Callable[[Claim], None],
+        on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._outbox, self._sink, self.judge = outbox, sink, judge
+        self._concurrency, self._dispatch, self._on_dead_letter = concurrency, dispatch, on_dead_letter
+        self._longest_wait = judge.policy.longest_wait
+        self._done: deque[tuple[Claim, Outcome]] = deque()
+        self._settlements: list[Settlement] = []
+        self.under_way = 0
+        self._epoch: int | None = None
+        self._look_at = 0.0
+
+    def take_over(self, now: Now) -> None:
+        """Becomes the outbox's only relay."""
+        self._epoch = self._outbox.take_over(now, self.judge.verify_after)
+
+    def wake(self) -> None:
+        """Something may have been appended: the next step looks."""
+        self._look_at = 0.0
+
+    def done(self, claim: Claim, outcome: Outcome) -> None:
+        """Takes what came of a claim; settled by the next step."""
+        self._done.append((claim, outcome))
+
+    def step(self, now: Now) -> float:
+        """One round; returns the seconds after which the next is due at the latest.
+
+        Raises:
+            Superseded: another relay has taken over; what was under way is its to look up.
+            OutboxError: the outbox could not be read or written; nothing is lost, call again.
+        """
+        if self._epoch is None:
+            raise Superseded
+        self._collect(now)
+        limit = self.judge.breaker.limit(self._concurrency - self.under_way, self.under_way, now.monotonic)
+        if self._settlements or (limit > 0 and self._something_due(now)):
+            self._exchange(limit, now)
+        return self._pause(now)
+
+    def settle(self, now: Now) -> None:
+        """Settles what came back and sends nothing: the last step."""
+        self._collect(now)
+        # What a look-up did not find would have to be sent now: the next relay looks it up again.
+        self._settlements = [one for one in self._settlements if not isinstance(one, NotFound)]
+        if self._settlements:
+            self._exchange(0, now)
+
+    def _collect(self, now: Now) -> None:
+        while self._done:
+            claim, outcome = self._done.popleft()
+            self.under_way -= 1
+            self._settlements.append(self.judge.settle(claim, outcome, now))
+
+    def _something_due(self, now: Now) -> bool:
+        if now.monotonic < self._look_at and not self._outbox.changed():
+            return False
+        seconds = self._outbox.next_due(now, self._longest_wait)
+        self._look_at = now.monotonic + (POLL if seconds is None else min(seconds, 3600.0))
+        return seconds == 0.0
+
+    def _exchange(self, limit: int, now: Now) -> None:
+        exchanged = self._outbox.exchange(self._epoch or 0, self._settlements, limit, now, self._longest_wait)
+        self._settlements = []
+        self._look_at = 0.0
+        for claim in exchanged.claims:
+            self._start(claim, now)
+        for id, lane, problem in exchanged.buried:
+            self._report(id, lane, problem)
+
+    def _start(self, claim: Claim, now: Now) -> None:
+        if claim.intact:
+            self.under_way += 1
+            self._dispatch(claim)
+        else:
+            damage = {"reason": "the stored entry does not match its checksum; it was not sent"}
+            self._settlements.append(Dead(claim.entry.seq, now.monotonic, damage, verified=True))
+
+    def _pause(self, now: Now) -> float:
+        if self._settlements:
+            return 0.0
+        if self.under_way >= self._concurrency:
+            return POLL
+        return min(POLL, self.judge.breaker.remaining(now.monotonic) or POLL, self._due_in(now))
+
+    def _due_in(self, now: Now) -> float:
+        return POLL if self._look_at <= now.monotonic else self._look_at - now.monotonic
+
+    @property
+    def hungry(self) -> bool:
+        """Whether an append should wake the relay at once."""
+        return self.under_way < self._concurrency and self.judge.breaker.cause is None
+
+    def perform(self, claim: Claim) -> Outcome:
+        """Sends or looks up one claim, on the calling thread."""
+        entry = claim.entry
+        body = with_number(entry.body, self._outbox.name, entry.seq)
+        delivery = Delivery(entry.seq, entry.id, entry.lane, body, claim.sent_at)
+        return self._sink.send(delivery) if claim.action == "send" else self._sink.verify(delivery)
+
+    def _report(self, id: str, lane: str, problem: dict[str, Any]) -> None:
+        logger.error(
+            "dead letter %s about %s: %s; see: auditbox dead show %s", id, lane, problem.get("reason"), id
+        )
+        if self._on_dead_letter is not None:
+            try:
+                self._on_dead_letter(id, problem)
+            except Exception:
+                logger.exception("on_dead_letter failed for %s", id)
+
+
+def with_number(body: bytes, outbox: str, seq: int) -> bytes:
+    """The body as it goes on the wire: outbox id and number joined to ``documents.auditbox``.
+
+    Composed bodies end with the three braces of that document, of ``documents`` and of the record.
+    """
+    return b'%b,"outbox":"%b","seq":%d}}}' % (body[:-3], outbox.encode(), seq)

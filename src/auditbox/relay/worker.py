@@ -1,0 +1,290 @@
+"""The relay's thread: elects itself, repeats ``step``, survives forks, and ends in good order."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from auditbox.errors import AuditboxError, OutboxError, Superseded
+from auditbox.outbox import forking
+from auditbox.outbox.base import Now
+from auditbox.outbox.files import FileLock
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.relay.judge import Judge
+from auditbox.relay.policy import Policy
+from auditbox.relay.relay import Relay
+from auditbox.relay.senders import Senders
+from auditbox.sinks.base import Sink
+
+logger = logging.getLogger("auditbox.relay")
+
+ELECTION = 1.0
+"""Seconds between attempts to become the relay while another process is."""
+DRAIN = 5.0
+"""The longest that the end of the process waits for delivery, in seconds."""
+_LONGEST_REST = 30.0
+
+
+class Flushed(NamedTuple):
+    """What a flush came to; true only if everything captured before the call is delivered."""
+
+    delivered: int
+    """Entries that were settled while it waited."""
+    pending: int
+    """Entries captured before the call that are still on their way."""
+    dead: int
+    """Dead letters among the entries captured before the call."""
+
+    def __bool__(self) -> bool:
+        return self.pending == 0 and self.dead == 0
+
+
+class Worker:
+    """Runs the relay of one outbox in this process, while no other process does.
+
+    Without a sink it only answers for the outbox: another process relays.
+    """
+
+    def __init__(
+        self,
+        outbox: SqliteOutbox,
+        sink: Sink | None,
+        policy: Policy,
+        *,
+        concurrency: int,
+        on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._outbox, self._sink = outbox, sink
+        self._judge = Judge.for_sink(policy, sink) if sink is not None else None
+        self._concurrency, self._on_dead_letter = concurrency, on_dead_letter
+        self._start_lock = threading.Lock()
+        self._as_new()
+        forking.register(self)
+
+    def _as_new(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._lock = FileLock(self._outbox.relay_lock)
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._hungry = False
+
+    # -- called by whoever captures ------------------------------------------------------------------
+
+    def notify(self) -> None:
+        """Something was appended. Costs next to nothing while the relay is busy, or elsewhere."""
+        if self._hungry:
+            self._hungry = False
+            self._wake.set()
+        elif self._thread is None and self._sink is not None:
+            self.start()
+
+    def start(self) -> None:
+        """Starts the thread, if there is a sink and none runs yet."""
+        with self._start_lock:
+            if self._thread is not None or self._sink is None:
+                return
+            thread = threading.Thread(target=self._run, name="auditbox-relay", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is going down: the next start delivers
+                return
+            self._thread = thread
+            atexit.register(_drain, weakref.ref(self))
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process or another one relays this outbox now."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        probe = FileLock(self._outbox.relay_lock)
+        try:
+            return self._outbox.relay_lock.exists() and not probe.try_acquire()
+        except OSError:
+            return False
+        finally:
+            probe.forget()
+
+    def flush(self, timeout: float, *, until_paused: bool = False) -> Flushed:
+        """Waits until what was captured before the call is settled; see AuditTrail.flush."""
+        upto = self._outbox.last_seq()
+        first, dead = self._outbox.unsettled(upto)
+        pending, deadline = first, time.monotonic() + timeout
+        if pending:
+            self.notify()
+        while pending and self.alive and time.monotonic() < deadline:
+            if until_paused and self._paused_beyond(deadline):
+                break
+            time.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
+            pending, dead = self._outbox.unsettled(upto)
+        return Flushed(first - pending, pending, dead)
+
+    def _paused_beyond(self, deadline: float) -> bool:
+        """Whether the sink is down, or asks for more patience than is left."""
+        breaker = self._judge.breaker if self._judge is not None else None
+        if breaker is None or breaker.cause is None:
+            return False
+        return breaker.cause != "throttled" or breaker.until >= deadline
+
+    def close(self, timeout: float) -> Flushed:
+        """Delivers what it can, unless the sink is down anyway; then stops and lets go of everything."""
+        deadline = time.monotonic() + timeout
+        running = self._thread is not None
+        flushed = self.flush(timeout, until_paused=True) if running else None
+        self.stop(max(0.5, deadline - time.monotonic()))
+        if flushed is None:
+            flushed = self._state()
+        self._outbox.close()
+        return flushed
+
+    def _state(self) -> Flushed:
+        if not self._outbox.path.exists():
+            return Flushed(0, 0, 0)
+        pending, dead = self._outbox.unsettled(self._outbox.last_seq())
+        return Flushed(0, pending, dead)
+
+    def stop(self, timeout: float) -> None:
+        """Ends the thread; what is in flight past the timeout is looked up by the next relay."""
+        thread = self._thread
+        self._stopping.set()
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=timeout)
+        if self._sink is not None:
+            self._sink.close()
+        self._as_new()
+
+    # -- fork ----------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Nothing to let go of: the parent stays the relay."""
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+
+    def after_fork_in_child(self) -> None:
+        """Closes, never unlocks, the copy of the parent's lock; starts its own thread when it captures."""
+        self._lock.forget()
+        self._start_lock = threading.Lock()
+        self._as_new()
+
+    # -- the thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        stopping = self._stopping
+        while not stopping.is_set():
+            try:
+                if self._lock.try_acquire():
+                    self._lead(stopping)
+                    self._lock.release()
+                else:
+                    stopping.wait(ELECTION)
+            except (AuditboxError, OSError) as error:
+                logger.warning("delivery stands still: %s", error)
+                stopping.wait(ELECTION)
+            except Exception:
+                logger.exception("the relay failed; it starts over")
+                stopping.wait(ELECTION)
+        self._lock.forget()
+
+    def _lead(self, stopping: threading.Event) -> None:
+        """Relays until it is stopped, superseded, or has nothing to offer but a token that is refused."""
+        assert self._sink is not None
+        assert self._judge is not None
+        relay = Relay(
+            self._outbox,
+            self._sink,
+            self._judge,
+            concurrency=self._concurrency,
+            dispatch=lambda claim: senders.dispatch(claim),  # noqa: PLW0108 - made below
+            on_dead_letter=self._on_dead_letter,
+        )
+        senders = Senders(self._concurrency, relay.perform, self._receiver(relay))
+        relay.take_over(self._now())
+        try:
+            self._repeat(relay, stopping)
+        except Superseded:
+            logger.info("another relay has taken over outbox %s", self._outbox.path)
+        finally:
+            self._hungry = False
+            self._finish(relay, senders)
+
+    def _receiver(self, relay: Relay) -> Callable[..., None]:
+        wake = self._wake
+
+        def done(claim: Any, outcome: Any) -> None:
+            relay.done(claim, outcome)
+            wake.set()
+
+        return done
+
+    def _repeat(self, relay: Relay, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            woken = self._wake.is_set()
+            self._wake.clear()
+            self._hungry = True  # before the step looks: what is appended after it looked wakes us
+            if woken:
+                relay.wake()
+            try:
+                pause = relay.step(self._now())
+            except Superseded:
+                raise
+            except OutboxError as error:
+                logger.warning("delivery waits for its outbox: %s", error)
+                pause = ELECTION
+            if self._sink is not None:
+                self._sink.abort_overdue()
+            self._hungry = relay.hungry
+            if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
+                return self._rest(relay, stopping)
+            self._wake.wait(pause)
+        return None
+
+    def _rest(self, relay: Relay, stopping: threading.Event) -> None:
+        """Our token is refused: another process, with a better one, may lead meanwhile."""
+        self._lock.release()
+        stopping.wait(min(_LONGEST_REST, max(ELECTION, relay.judge.breaker.remaining(time.monotonic()))))
+
+    def _finish(self, relay: Relay, senders: Senders) -> None:
+        """Gives what is in flight a moment to end, and settles it."""
+        senders.stop(timeout=1.0)
+        try:
+            relay.settle(self._now())
+        except OutboxError as error:
+            logger.info("what was in flight is looked up by the next relay: %s", error)
+
+    def _now(self) -> Now:
+        assert self._sink is not None
+        return Now(time.time(), time.monotonic(), self._sink.clock())
+
+    # -- looking -------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Depth, age, dead letters, sizes, and why delivery waits."""
+        depth = self._outbox.depth()
+        breaker = self._judge.breaker if self._judge is not None else None
+        oldest = depth.oldest_pending
+        return {
+            "outbox": str(self._outbox.path),
+            "destination": self._outbox.destination,
+            "captured": depth.captured,
+            "delivered": depth.delivered,
+            "pending": depth.pending,
+            "dead": depth.dead,
+            "discarded": depth.discarded,
+            "oldest_pending_seconds": None if oldest is None else max(0.0, round(time.time() - oldest, 3)),
+            "relay_alive": self.alive,
+            "waits": breaker.reason if breaker is not None else None,
+        }
+
+
+def _drain(reference: weakref.ref[Worker]) -> None:
+    worker = reference()
+    if worker is not None and worker._thread is not None:
+        try:
+            worker.flush(DRAIN, until_paused=True)
+        except AuditboxError as error:
+            logger.info("not everything was delivered at exit; the next start goes on: %s", error)
