@@ -1,0 +1,209 @@
+"""The table of transitions as an executable model: plain Python, written from the table and not from the SQL.
+
+An entry is above the cursor, in ``open``, or in ``receipts``; the SQLite code is run against this.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from auditbox.errors import Superseded
+from auditbox.outbox.base import (
+    Ambiguous,
+    Claim,
+    Dead,
+    Delivered,
+    Draft,
+    Entry,
+    Exchanged,
+    NotFound,
+    Now,
+    Retry,
+    Settlement,
+)
+
+LIVE = ("sending", "verify", "retry")
+NEVER = 9e99
+
+
+@dataclass
+class Row:
+    """What is under way."""
+
+    lane: str
+    state: str
+    due: float = 0.0
+    attempts: int = 0
+    maybe_sent: bool = False
+    sent_at: float | None = None
+    refused_at: float | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass
+class ModelOutbox:
+    """The same operations as the outbox's, on dictionaries."""
+
+    entries: dict[int, Draft] = field(default_factory=dict)
+    open: dict[int, Row] = field(default_factory=dict)
+    receipts: dict[int, tuple[str, float]] = field(default_factory=dict)
+    cursor: int = 0
+    epoch: int = 0
+    newest: int = 0
+
+    def append(self, drafts: list[Draft]) -> None:
+        for draft in drafts:
+            self.newest += 1
+            self.entries[self.newest] = draft
+
+    def take_over(self, now: Now, verify_after: float) -> int:
+        self.epoch += 1
+        for row in self.open.values():
+            if row.state == "sending":
+                row.state, row.maybe_sent = "verify", True
+            if row.state == "verify":
+                row.due = now.monotonic + verify_after
+        return self.epoch
+
+    def exchange(
+        self, epoch: int, settlements: list[Settlement], limit: int, now: Now, longest_wait: float
+    ) -> Exchanged:
+        if epoch != self.epoch:
+            raise Superseded
+        result = Exchanged([], [])
+        for settlement in settlements:
+            self._settle(settlement, now, result)
+        due = self._due(now, longest_wait)[: max(limit, 0)]
+        result.claims.extend(self._claim(seq, now) for seq in due)
+        result.claims.extend(self._claim(seq, now) for seq in self._fresh(limit - len(due), now))
+        return result
+
+    def _due(self, now: Now, longest_wait: float) -> list[int]:
+        def waited(row: Row) -> float | None:
+            if row.state == "retry" and (row.due <= now.wall or row.due > now.wall + longest_wait):
+                return row.due
+            if row.state == "verify" and row.due <= now.monotonic:
+                return now.wall + row.due - now.monotonic
+            return None
+
+        times = {seq: waited(row) for seq, row in self.open.items()}
+        return sorted((seq for seq, at in times.items() if at is not None), key=lambda seq: (times[seq], seq))
+
+    def _fresh(self, room: int, now: Now) -> list[int]:
+        fresh: list[int] = []
+        while len(fresh) < room and self.cursor < self.newest:
+            self.cursor += 1
+            lane = self.entries[self.cursor].lane
+            if any(row.lane == lane and row.state != "dead" for row in self.open.values()):
+                self.open[self.cursor] = Row(lane, "waiting")
+            else:
+                self.open[self.cursor] = Row(lane, "sending", sent_at=now.sink)
+                fresh.append(self.cursor)
+        return fresh
+
+    def _claim(self, seq: int, now: Now) -> Claim:
+        row, draft = self.open[seq], self.entries[seq]
+        action = "verify" if row.state == "verify" else "send"
+        claim = Claim(
+            Entry(seq, *draft), action, row.attempts, row.maybe_sent,
+            now.sink if row.sent_at is None else row.sent_at, row.refused_at, row.error,
+        )  # fmt: skip
+        if action == "verify":
+            row.due = NEVER
+        else:
+            row.state = "sending"
+            row.sent_at = claim.sent_at
+        return claim
+
+    def _settle(self, settlement: Settlement, now: Now, result: Exchanged) -> None:
+        row = self.open.get(settlement.seq)
+        if row is None:
+            return
+        seq = settlement.seq
+        verdict = bool(row.error and row.error.get("verdict"))
+        if isinstance(settlement, Delivered):
+            self._close(seq, "delivered", settlement.at, now)
+        elif isinstance(settlement, Ambiguous):
+            row.state, row.maybe_sent, row.due = "verify", True, settlement.due
+            row.attempts, row.error = row.attempts + 1, settlement.error
+        elif isinstance(settlement, NotFound) and not verdict:
+            row.state, row.due = "retry", 0.0
+            result.claims.append(self._claim(seq, now))
+        elif isinstance(settlement, NotFound):
+            self._bury(seq, row.error or {}, None, now, result)
+        elif isinstance(settlement, Retry):
+            self._retry(row, settlement)
+        elif isinstance(settlement, Dead) and row.maybe_sent and not settlement.verified:
+            row.state, row.due, row.attempts = "verify", settlement.due_monotonic, row.attempts + 1
+            row.error = {**settlement.error, "verdict": "dead"}
+        else:
+            self._bury(seq, settlement.error, settlement.refused_at, now, result)
+
+    def _retry(self, row: Row, settlement: Retry) -> None:
+        row.state = "verify" if row.maybe_sent else "retry"
+        row.due = settlement.due_monotonic if row.maybe_sent else settlement.due
+        row.attempts += settlement.attempted
+        row.refused_at = settlement.refused_at if row.refused_at is None else row.refused_at
+        row.error = settlement.error
+
+    def _bury(
+        self, seq: int, error: dict[str, Any], refused_at: float | None, now: Now, result: Exchanged
+    ) -> None:
+        row = self.open[seq]
+        row.state, row.due = "dead", 0.0
+        row.error = {key: value for key, value in error.items() if key != "verdict"}
+        result.buried.append((self.entries[seq].id, row.lane, row.error))
+        self._promote(row.lane, refused_at, now)
+
+    def _close(self, seq: int, outcome: str, at: float, now: Now) -> None:
+        lane = self.open.pop(seq).lane
+        self.receipts[seq] = (outcome, at)
+        self._promote(lane, None, now)
+
+    def _promote(self, lane: str, refused_at: float | None, now: Now) -> None:
+        rows = {seq: row for seq, row in self.open.items() if row.lane == lane}
+        if any(row.state in LIVE for row in rows.values()):
+            return
+        waiting = sorted(seq for seq, row in rows.items() if row.state == "waiting")
+        if waiting:
+            row = rows[waiting[0]]
+            row.state = "verify" if row.maybe_sent else "retry"
+            row.due = now.monotonic if row.maybe_sent else now.wall
+            row.refused_at = refused_at
+
+    def replay(self, seq: int, now: Now) -> bool:
+        row = self.open[seq]
+        row.state, row.attempts, row.refused_at = "waiting", 0, None
+        overtaken = any(
+            later > seq and outcome == "delivered" and self.entries[later].lane == row.lane
+            for later, (outcome, _) in self.receipts.items()
+        )
+        self._promote(row.lane, None, now)
+        return overtaken
+
+    def discard(self, seq: int, now: Now) -> None:
+        self._close(seq, "discarded", now.wall, now)
+
+    def forget(self, before: float, limit: int) -> int:
+        old = sorted((at, seq) for seq, (_, at) in self.receipts.items() if at < before and seq < self.newest)
+        for _, seq in old[:limit]:
+            del self.entries[seq], self.receipts[seq]
+        return len(old[:limit])
+
+    def dump(self) -> dict[str, Any]:
+        """Everything that the SQLite code should hold, too."""
+        return {
+            "cursor": self.cursor,
+            "epoch": self.epoch,
+            "entries": {seq: tuple(draft) for seq, draft in self.entries.items()},
+            "receipts": {seq: outcome for seq, (outcome, _) in self.receipts.items()},
+            "open": {
+                seq: (
+                    row.lane, row.state, row.due, row.attempts, row.maybe_sent, row.sent_at, row.refused_at,
+                    json.loads(json.dumps(row.error)),
+                )
+                for seq, row in self.open.items()
+            },
+        }  # fmt: skip

@@ -1,0 +1,178 @@
+"""The table of transitions: the model loses, doubles and reorders nothing, and the SQLite code agrees."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from auditbox.outbox import transitions
+from auditbox.outbox.base import Draft, Exchanged, Now
+from auditbox.outbox.sqlite import SqliteOutbox
+
+from .machine import DeliveryMachine, run_at_random
+from .model import ModelOutbox
+
+RUNS = int(os.environ.get("AUDITBOX_MODEL_RUNS", "4000"))
+"""Random runs of the model: about one in a millisecond."""
+
+
+class Modelled(ModelOutbox):
+    """The model by itself."""
+
+    def dead(self) -> list[tuple[int, str, str]]:
+        return [
+            (seq, self.entries[seq].id, row.lane) for seq, row in self.open.items() if row.state == "dead"
+        ]
+
+    def replay(self, letter: tuple[int, str, str], now: Now) -> bool:  # type: ignore[override]
+        return super().replay(letter[0], now)
+
+    def discard(self, letter: tuple[int, str, str], now: Now) -> None:  # type: ignore[override]
+        super().discard(letter[0], now)
+
+    def verify(self) -> None:
+        for row in self.open.values():
+            live = [
+                r
+                for r in self.open.values()
+                if r.lane == row.lane and r.state in ("sending", "verify", "retry")
+            ]
+            assert len(live) <= 1, "two live rows in one lane"
+
+    def close(self) -> None:
+        pass
+
+
+class Lockstep:
+    """The model and the SQLite code, asked the same and compared after every step."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "audit.db"
+        self.real, self.model = SqliteOutbox(self.path), Modelled()
+        self.reader: sqlite3.Connection | None = None
+
+    def append(self, drafts: list[Draft]) -> None:
+        self.real.append(drafts)
+        self.model.append(drafts)
+
+    def take_over(self, now: Now, verify_after: float) -> int:
+        epoch = self.real.take_over(now, verify_after)
+        assert epoch == self.model.take_over(now, verify_after)
+        return epoch
+
+    def exchange(self, *arguments: Any) -> Exchanged:
+        try:
+            expected = self.model.exchange(*arguments)
+        except Exception as error:
+            try:
+                self.real.exchange(*arguments)
+            except type(error):
+                raise error from None
+            raise AssertionError("only the model refused") from error
+        found = self.real.exchange(*arguments)
+        assert found == expected
+        return found
+
+    def dead(self) -> list[tuple[int, str, str]]:
+        found = self.real.dead_letters()
+        assert found == sorted(self.model.dead())
+        return found
+
+    def replay(self, letter: tuple[int, str, str], now: Now) -> bool:
+        overtaken = self.real.replay([letter], now) == [letter[1]]
+        assert overtaken == self.model.replay(letter, now)
+        return overtaken
+
+    def discard(self, letter: tuple[int, str, str], now: Now) -> None:
+        self.real.discard([letter], "a reason", now)
+        self.model.discard(letter, now)
+
+    def forget(self, before: float, limit: int) -> int:
+        forgotten = self.real._store.write(lambda db: transitions.forget(db, before, limit))
+        assert forgotten == self.model.forget(before, limit)
+        return forgotten
+
+    def verify(self) -> None:
+        self.model.verify()
+        assert self.dump() == self.model.dump()
+
+    def dump(self) -> dict[str, Any]:
+        if self.reader is None:
+            self.reader = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        query = self.reader.execute
+        cursor, epoch, stored = query("SELECT cursor, epoch, checksum FROM relay").fetchone()
+        assert stored == transitions.relay_checksum(cursor, epoch)
+        rows = query(
+            "SELECT seq, lane, state, due, attempts, maybe_sent, sent_at, first_refused_at, error FROM open"
+        )
+        return {
+            "cursor": cursor,
+            "epoch": epoch,
+            "entries": {
+                seq: (id, lane, body)
+                for seq, id, lane, body in query("SELECT seq, id, lane, body FROM entry")
+            },
+            "receipts": dict(query("SELECT seq, outcome FROM receipt")),
+            "open": {
+                row[0]: (*row[1:5], bool(row[5]), *row[6:8], json.loads(row[8]) if row[8] else None)
+                for row in rows
+            },
+        }
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.real.close()
+        self.folder.cleanup()
+
+
+class ModelMachine(DeliveryMachine):
+    """Lost, doubled and out of order are 0 in the model of the table."""
+
+    def make(self) -> Modelled:
+        return Modelled()
+
+
+class SqliteMachine(DeliveryMachine):
+    """The SQLite code does what the model does, step by step."""
+
+    def make(self) -> Lockstep:
+        return Lockstep()
+
+
+@pytest.mark.parametrize("first", range(0, RUNS, RUNS // 4))
+def test_random_runs_lose_double_and_reorder_nothing(first: int) -> None:
+    """However kills, clocks, stalls and answers fall, each record arrives once, in the order of its lane."""
+    for seed in range(first, first + RUNS // 4):
+        run_at_random(Modelled(), seed, 120).drain()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_runs_of_the_sqlite_code_agree_with_the_model(seed: int) -> None:
+    """Step by step the file holds what the model holds."""
+    subject = Lockstep()
+    try:
+        world = run_at_random(subject, seed, 150)
+        subject.verify()
+        world.drain()
+        subject.verify()
+    finally:
+        subject.close()
+
+
+TestModel = ModelMachine.TestCase
+TestModel.settings = settings(
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = settings(
+    max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
