@@ -35,32 +35,50 @@ _FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its cont
 _LONGEST_NAP = 0.001
 
 
-def prepare(path: Path) -> bool:
-    """Makes sure that a file stands at this path that SQLite may open; True if it was made now.
+def prepare_directory(path: Path, *, create: bool) -> None:
+    """Makes sure that the directory of an outbox can be used; called before any file is made in it.
 
     Raises:
-        OutboxUnusable: the directory cannot be written or is on a network, or the file is not ours.
-        NotAnOutbox: something else stands there.
+        OutboxUnusable: it cannot be written, is on a network, or holds no outbox where ``create`` is False.
     """
     if os.name == "nt":
         raise OutboxUnusable("auditbox is not tested on Windows yet: use Linux, macOS or WSL")
+    if not create and not path.is_file():
+        raise OutboxUnusable(f"there is no outbox at {path}: name the file that the application writes")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_filesystem(path.parent)
-        return _check_or_make(path)
     except OSError as error:
-        raise OutboxUnusable(
-            f"outbox {path}: {error.strerror or type(error).__name__}; choose a directory on a local disk "
-            "that this process may write"
-        ) from error
+        raise unusable(path, error) from error
+    _check_filesystem(path.parent)
 
 
-def _check_or_make(path: Path) -> bool:
+def prepare_file(path: Path) -> None:
+    """Makes sure that a private file of ours stands at this path, empty where it is new.
+
+    Raises:
+        OutboxUnusable: it cannot be made, or is somebody else's.
+        NotAnOutbox: something else stands there.
+    """
+    try:
+        _check_or_make(path)
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: Exception) -> OutboxUnusable:
+    """An error of the system, with the way out."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutboxUnusable(
+        f"outbox {path}: {reason}; choose a directory on a local disk that this process may write"
+    )
+
+
+def _check_or_make(path: Path) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        return True
+        return
     if stat.S_ISLNK(found.st_mode):
         raise OutboxUnusable(f"outbox {path} is a symbolic link: give the path of the file itself")
     if not stat.S_ISREG(found.st_mode):
@@ -73,7 +91,6 @@ def _check_or_make(path: Path) -> bool:
         raise OutboxUnusable(
             f"outbox {path} cannot be read and written by this process: check its permissions"
         )
-    return found.st_size == 0
 
 
 def _check_filesystem(directory: Path) -> None:

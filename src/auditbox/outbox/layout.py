@@ -19,7 +19,7 @@ from auditbox.errors import (
     OutboxUnusable,
     WrongDestination,
 )
-from auditbox.outbox.files import prepare
+from auditbox.outbox.files import prepare_file, unusable
 from auditbox.outbox.transitions import relay_checksum
 from auditbox.uuid7 import uuid7
 
@@ -45,9 +45,7 @@ def open_database(
         OutboxUnusable: and its subclasses, each with the way out.
     """
     if create:
-        prepare(path)
-    elif not path.is_file():
-        raise OutboxUnusable(f"there is no outbox at {path}: name the file that the application writes")
+        prepare_file(path)
     db = _connect(path, synchronous)
     try:
         return db, _check(db, path, create, destination)
@@ -64,6 +62,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=1.0,
     )
+    db.text_factory = lambda text: text.decode("utf-8", "replace")  # a flipped bit must not stop the relay
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA journal_size_limit = 33554432")
@@ -151,6 +150,4 @@ def translated(error: Exception, path: Path) -> OutboxError:
         return OutboxUnusable(
             f"outbox {path} is damaged ({error}): move it aside; captures then start a new one"
         )
-    return OutboxUnusable(
-        f"outbox {path}: {error}; check that the directory exists, is on a local disk and may be written"
-    )
+    return unusable(path, error)

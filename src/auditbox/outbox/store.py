@@ -13,7 +13,7 @@ from auditbox.errors import OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import forking, layout, transitions
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner, Job
-from auditbox.outbox.files import FileLock, logger
+from auditbox.outbox.files import FileLock, logger, prepare_directory
 from auditbox.outbox.room import Room
 from auditbox.outbox.statements import SQL
 
@@ -108,6 +108,8 @@ class Store:
     def _commit(self, batch: list[Job]) -> None:
         """All appends in one transaction, every other work by itself; finishes every job."""
         try:
+            if self._db is None:
+                prepare_directory(self.path, create=self._options["create"])
             self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
             try:
                 db = self._connection()

@@ -110,14 +110,14 @@ def _claim(db: Connection, seq: int, now: Now) -> Claim:
     else:
         db.execute(SQL["begin_sending"], (now.sink, seq))
     return Claim(
-        entry=Entry(seq, id, lane, bytes(body)),
+        entry=Entry(seq, id, lane, body),
         action="verify" if state == "verify" else "send",
         attempts=attempts,
         maybe_sent=bool(maybe_sent),
         sent_at=sent_at if sent_at is not None else now.sink,
         refused_at=refused_at,
         error=json.loads(error) if error else None,
-        intact=stored == checksum(seq, id, lane, bytes(body)),
+        intact=isinstance(body, bytes) and stored == checksum(seq, id, lane, body),
     )
 
 

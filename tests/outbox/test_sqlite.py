@@ -1,0 +1,411 @@
+"""The outbox as one SQLite file."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from auditbox.errors import (
+    ConfigurationError,
+    NotAnOutbox,
+    OutboxBusy,
+    OutboxFull,
+    OutboxTooNew,
+    OutboxUnusable,
+    WrongDestination,
+)
+from auditbox.outbox import layout
+from auditbox.outbox.base import Delivered, Draft, Now
+from auditbox.outbox.files import FileLock
+from auditbox.outbox.sqlite import SqliteOutbox
+
+from .conftest import draft
+
+Make = Callable[..., SqliteOutbox]
+NOW = Now(1000.0, 1000.0, 1000.0)
+
+
+def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as reader:
+        found = reader.execute(sql).fetchall()
+    reader.close()
+    return found
+
+
+def deliver(outbox: SqliteOutbox, limit: int = 1000) -> int:
+    epoch = outbox.take_over(NOW, 0)
+    claims = outbox.exchange(epoch, [], limit, NOW, 60).claims
+    settled = [Delivered(claim.entry.seq, "R", NOW.wall) for claim in claims]
+    outbox.exchange(epoch, settled, 0, NOW, 60)
+    return len(claims)
+
+
+def test_constructing_touches_nothing(tmp_path: Path) -> None:
+    """An outbox that nobody uses leaves no file."""
+    SqliteOutbox(tmp_path / "deep" / "audit.db").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_appended_entries_are_numbered_without_gaps(outbox: SqliteOutbox) -> None:
+    """Numbers follow the order of capture, one by one."""
+    drafts = [draft() for _ in range(5)]
+    outbox.append(drafts[:2])
+    outbox.append(drafts[2:])
+    found = rows(outbox.path, "SELECT seq, id FROM entry ORDER BY seq")
+    assert found == [(seq, one.id) for seq, one in enumerate(drafts, 1)]
+
+
+def test_an_append_is_committed_when_it_returns(outbox: SqliteOutbox) -> None:
+    """Another connection sees the entry at once."""
+    one = draft()
+    outbox.append([one])
+    assert rows(outbox.path, "SELECT id FROM entry") == [(one.id,)]
+
+
+def test_files_are_private(make: Make, tmp_path: Path) -> None:
+    """File 0600, whatever the umask; a directory that we make 0700."""
+    before = os.umask(0)
+    try:
+        outbox = SqliteOutbox(tmp_path / "private" / "audit.db")
+        outbox.append([draft()])
+    finally:
+        os.umask(before)
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in (tmp_path / "private").iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700
+    outbox.close()
+
+
+def test_many_drafts_are_stored_all_or_none(outbox: SqliteOutbox) -> None:
+    """A draft that cannot be stored takes its companions with it, and nothing else."""
+    outbox.append([draft()])
+    with pytest.raises(OutboxUnusable):
+        outbox.append([draft(), Draft("x", None, b"{}")])  # type: ignore[arg-type]
+    outbox.append([draft()])
+    assert rows(outbox.path, "SELECT max(seq), count(*) FROM entry") == [(2, 2)]
+
+
+def test_threads_combine_and_lose_nothing(outbox: SqliteOutbox) -> None:
+    """Whatever thread leads, each thread's entries are all there and in its own order."""
+    drafts = {lane: [draft(f"L{lane}") for _ in range(100)] for lane in range(12)}
+
+    def work(lane: int) -> None:
+        for one in drafts[lane]:
+            outbox.append([one])
+
+    threads = [threading.Thread(target=work, args=(lane,)) for lane in drafts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for lane, expected in drafts.items():
+        found = rows(outbox.path, f"SELECT id FROM entry WHERE lane = 'L{lane}' ORDER BY seq")  # noqa: S608
+        assert [id for (id,) in found] == [one.id for one in expected]
+
+
+def test_a_capture_inside_a_signal_handler_is_stored(outbox: SqliteOutbox) -> None:
+    """A handler that interrupts a capture of its own thread neither deadlocks nor fails."""
+    outbox.append([draft()])
+    caught: list[Draft] = []
+
+    def handler(*_: object) -> None:
+        caught.append(draft("SIG"))
+        outbox.append([caught[-1]])
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for _ in range(3000):
+            outbox.append([draft()])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    found = rows(outbox.path, "SELECT count(*) FROM entry WHERE lane = 'SIG'")
+    assert caught
+    assert found == [(len(caught),)]
+
+
+def test_a_process_that_holds_the_lock_makes_others_busy(make: Make) -> None:
+    """A capture waits no longer than its bound, says so, and works again afterwards."""
+    outbox = make(busy_timeout=0.2)
+    outbox.append([draft()])
+    lock = FileLock(outbox.path.with_name("audit.db.lock"))
+    assert lock.try_acquire()
+    with pytest.raises(OutboxBusy, match="held by another process"):
+        outbox.append([draft()])
+    assert outbox.try_append([draft()]) is False
+    lock.release()
+    assert outbox.try_append([draft()]) is True
+    lock.forget()
+
+
+WRITER = """
+import sys
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.outbox.base import Draft
+from auditbox.uuid7 import uuid7
+outbox = SqliteOutbox(sys.argv[1], durability=sys.argv[2])
+while True:
+    id = uuid7()
+    outbox.append([Draft(id, "L", b"x" * 500)])
+    print(id, flush=True)
+"""
+
+
+@pytest.mark.parametrize("durability", ["crash", "power"])
+def test_what_was_acknowledged_survives_sigkill(tmp_path: Path, durability: str) -> None:
+    """Four writers killed in the middle: every id that one of them printed is in the file."""
+    path = tmp_path / "audit.db"
+    command = [sys.executable, "-c", WRITER, str(path), durability]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    safe = [writer.stdout.readline().strip() for writer in writers if writer.stdout for _ in range(60)]
+    for writer in writers:
+        writer.kill()
+    for writer in writers:
+        safe += [line.strip() for line in (writer.stdout or ()) if line.endswith("\n")]
+        writer.wait()
+        assert writer.stdout is not None
+        writer.stdout.close()
+    outbox = SqliteOutbox(path)
+    outbox.append([draft()])
+    stored = {id for (id,) in rows(path, "SELECT id FROM entry")}
+    assert len(safe) >= 240
+    assert set(safe) <= stored
+    assert rows(path, "SELECT max(seq) - count(*) FROM entry") == [(0,)]
+    outbox.close()
+
+
+def _append_in_child(outbox: SqliteOutbox, count: int) -> None:
+    for _ in range(count):
+        outbox.append([draft("CHILD")])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_forked_child_loses_none_of_its_commits(outbox: SqliteOutbox) -> None:
+    """Parent and child go on writing to one file while threads are at work."""
+    outbox.append([draft()])
+    stop = threading.Event()
+
+    def hot() -> None:
+        while not stop.is_set():
+            outbox.append([draft("HOT")])
+
+    thread = threading.Thread(target=hot)
+    thread.start()
+    fork = multiprocessing.get_context("fork")
+    try:
+        for _ in range(5):
+            child = fork.Process(target=_append_in_child, args=(outbox, 40))
+            child.start()
+            outbox.append([draft("PARENT")])
+            child.join(30)
+            assert child.exitcode == 0
+    finally:
+        stop.set()
+        thread.join()
+    counted = dict(rows(outbox.path, "SELECT lane, count(*) FROM entry GROUP BY lane"))  # type: ignore[arg-type]
+    assert counted["CHILD"] == 200
+    assert counted["PARENT"] == 5
+
+
+def fill(outbox: SqliteOutbox) -> int:
+    for stored in itertools.count():
+        try:
+            outbox.append([draft(body=b"x" * 10_000)])
+        except OutboxFull:
+            return stored
+    raise AssertionError
+
+
+def test_an_outbox_that_is_full_of_undelivered_entries_says_so(make: Make) -> None:
+    """Nothing undelivered is dropped; delivered entries make room."""
+    outbox = make(max_bytes=1 << 20)
+    stored = fill(outbox)
+    assert outbox.depth().pending == stored > 20
+    with pytest.raises(OutboxFull, match="max_bytes=1048576"):
+        outbox.ready()
+    for _ in range(stored):
+        deliver(outbox)
+    for _ in range(2 * stored):
+        outbox.append([draft(body=b"x" * 10_000)])
+        deliver(outbox)
+    assert os.stat(outbox.path).st_size + outbox.wal_bytes() < 1.5 * (1 << 20)
+
+
+def test_retention_forgets_what_is_settled_but_never_the_newest(make: Make) -> None:
+    """Numbers are never given twice."""
+    outbox = make(keep_delivered=0)
+    outbox.append([draft(f"L{n}") for n in range(10)])
+    assert deliver(outbox) == 10
+    assert outbox.retain() == 9
+    assert rows(outbox.path, "SELECT seq FROM entry") == [(10,)]
+    outbox.append([draft()])
+    assert outbox.last_seq() == 11
+
+
+@pytest.mark.parametrize("durability", ["crash", "none"])
+def test_a_large_wal_is_checkpointed_by_whoever_writes(
+    make: Make, durability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captures alone, without any relay, keep the WAL bounded."""
+    monkeypatch.setattr("auditbox.outbox.upkeep.LARGE_WAL", 1 << 20)
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 0.02)
+    outbox = make(durability=durability)
+    outbox.append([draft()])
+    deadline = time.monotonic() + 30
+    written = 0
+    while outbox.path.stat().st_size < 4 << 20 and time.monotonic() < deadline:
+        outbox.append([draft(body=b"x" * 20_000)])
+        written += 1
+    assert outbox.path.stat().st_size >= 4 << 20
+    assert outbox.wal_bytes() < 16 << 20
+    assert outbox.last_seq() == written + 1
+
+
+def test_written_behind_entries_are_stored_by_close(make: Make) -> None:
+    """Durability "none" returns before the disk; close, fork and flush wait for it."""
+    outbox = make(durability="none")
+    for _ in range(100):
+        outbox.append([draft()])
+    outbox.close()
+    assert rows(outbox.path, "SELECT count(*) FROM entry") == [(100,)]
+
+
+def test_a_file_that_is_something_else_is_left_alone(make: Make, tmp_path: Path) -> None:
+    """Text, or the database of another program, is refused and not changed."""
+    path = tmp_path / "audit.db"
+    path.write_text("not a database, but long enough to be taken for a page of one" * 20)
+    before = path.read_bytes()
+    with pytest.raises(NotAnOutbox, match="choose another path"):
+        make().append([draft()])
+    assert path.read_bytes() == before
+    path.unlink()
+    with Database(path) as theirs:
+        theirs["orders"].insert({"id": 1})  # type: ignore[union-attr]
+    with pytest.raises(NotAnOutbox):
+        make().append([draft()])
+
+
+def test_an_outbox_of_a_newer_auditbox_is_refused(make: Make) -> None:
+    """The message says to upgrade; nothing is written."""
+    outbox = make()
+    outbox.append([draft()])
+    outbox.close()
+    with sqlite3.connect(outbox.path) as db:
+        db.execute("UPDATE meta SET version = 99")
+    db.close()
+    with pytest.raises(OutboxTooNew, match="upgrade auditbox"):
+        outbox.append([draft()])
+
+
+def test_an_older_outbox_is_migrated_with_its_entries(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration runs once, in one transaction with the new version."""
+    outbox = make()
+    outbox.append([draft()])
+    outbox.close()
+    monkeypatch.setattr(layout, "VERSION", 2)
+    monkeypatch.setitem(layout.MIGRATIONS, 2, lambda db: db["meta"].add_column("note", str))
+    outbox.append([draft()])
+    assert rows(outbox.path, "SELECT version, note FROM meta") == [(2, None)]
+    assert outbox.last_seq() == 2
+
+
+def test_a_migration_that_fails_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old version goes on where the new one cannot."""
+    outbox = make()
+    outbox.append([draft()])
+    outbox.close()
+
+    def fail(db: Database) -> None:
+        db.execute("ALTER TABLE meta ADD COLUMN note TEXT")
+        raise sqlite3.OperationalError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(layout, "VERSION", 2)
+        patched.setitem(layout.MIGRATIONS, 2, fail)
+        with pytest.raises(OutboxUnusable):
+            outbox.append([draft()])
+    outbox.append([draft()])
+    assert rows(outbox.path, "SELECT version FROM meta") == [(1,)]
+
+
+def test_an_outbox_belongs_to_one_destination(make: Make) -> None:
+    """The first relay's destination stays; another one is refused by name."""
+    make().append([draft()])
+    make(destination="https://one.example").append([draft()])
+    with pytest.raises(WrongDestination, match="belongs to https://one"):
+        make(destination="https://two.example").append([draft()])
+
+
+def test_a_symbolic_link_is_refused(make: Make, tmp_path: Path) -> None:
+    """Nobody is tricked into writing elsewhere."""
+    (tmp_path / "audit.db").symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(OutboxUnusable, match="symbolic link"):
+        make().append([draft()])
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """The error names the path and the way out."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutboxUnusable, match=r"file/audit\.db.*local disk"):
+        SqliteOutbox(tmp_path / "file" / "audit.db").append([draft()])
+
+
+def test_the_network_is_no_place_for_an_outbox(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's locks do not hold on nfs, cifs and their like."""
+    monkeypatch.setattr("auditbox.outbox.files.filesystem_of", lambda _: "nfs4")
+    with pytest.raises(OutboxUnusable, match="network filesystem"):
+        make().append([draft()])
+
+
+def test_the_command_line_never_makes_an_outbox(make: Make, tmp_path: Path) -> None:
+    """A mistyped path is an error, not a new file."""
+    with pytest.raises(OutboxUnusable, match="there is no outbox"):
+        make(create=False).depth()
+    assert list(tmp_path.glob("audit.db")) == []
+
+
+def test_a_deleted_file_is_noticed(outbox: SqliteOutbox) -> None:
+    """The next capture goes into a new file instead of nowhere."""
+    outbox.append([draft()])
+    for path in (outbox.path, outbox.wal, outbox.path.with_name("audit.db-shm")):
+        path.unlink(missing_ok=True)
+    outbox.append([draft("NEW")])
+    assert rows(outbox.path, "SELECT lane FROM entry") == [("NEW",)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"durability": "most"}, {"max_bytes": 5}, {"busy_timeout": 0}, {"keep_delivered": -1}],
+)
+def test_bad_settings_are_refused_at_construction(tmp_path: Path, options: dict[str, object]) -> None:
+    """The message names the setting and the value."""
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigurationError, match=f"{name}={value!r}"):
+        SqliteOutbox(tmp_path / "audit.db", **options)  # type: ignore[arg-type]
+
+
+def test_an_altered_entry_is_claimed_as_damaged(outbox: SqliteOutbox) -> None:
+    """One changed byte, one claim that says so."""
+    outbox.append([draft(body=b'{"a":1}')])
+    outbox.close()
+    with sqlite3.connect(outbox.path) as db:
+        db.execute("""UPDATE entry SET body = CAST('{"a":2}' AS BLOB)""")
+    db.close()
+    epoch = outbox.take_over(NOW, 0)
+    (claim,) = outbox.exchange(epoch, [], 5, NOW, 60).claims
+    assert not claim.intact

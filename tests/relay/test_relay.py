@@ -1,0 +1,349 @@
+"""The relay's round, its rules and its patience; no threads, no sleeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditbox.backoff import Backoff
+from auditbox.errors import Superseded
+from auditbox.outbox.base import Claim, Draft, Now
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.relay.judge import Judge
+from auditbox.relay.policy import Policy
+from auditbox.relay.relay import Relay, with_number
+from auditbox.sinks.base import (
+    Delivery,
+    FakeSink,
+    Later,
+    NotSent,
+    Paused,
+    Problem,
+    Refused,
+    Rejected,
+    Unclear,
+    Unreadable,
+    VerifyOutcome,
+)
+
+NO = Problem("no")
+BODY = b'{"event":"extensions.t.e","documents":{"auditbox":{"id":"x"}}}'
+
+
+class Bench:
+    """A relay whose sends happen at once, and a clock that only the test moves."""
+
+    def __init__(self, path: Path, **policy: Any) -> None:
+        self.outbox, self.sink = SqliteOutbox(path), FakeSink()
+        defaults: dict[str, Any] = {
+            "backoff": Backoff(first=1, longest=8), "pause": Backoff(first=1, longest=8), "verify_after": 5.0,
+        }  # fmt: skip
+        self.judge = Judge.for_sink(Policy(**{**defaults, **policy}), self.sink)
+        self.seconds, self.count = 1000.0, 0
+        self.dead: list[tuple[str, dict[str, Any]]] = []
+        self.sends: list[str] = []
+        self.relay = self.new_relay()
+
+    def new_relay(self) -> Relay:
+        def dispatch(claim: Claim) -> None:
+            if claim.action == "send":
+                self.sends.append(claim.entry.id)
+            relay.done(claim, relay.perform(claim))
+
+        relay = Relay(
+            self.outbox, self.sink, self.judge, concurrency=4, dispatch=dispatch,
+            on_dead_letter=lambda id, problem: self.dead.append((id, problem)),
+        )  # fmt: skip
+        relay.take_over(self.now)
+        self.relay = relay
+        return relay
+
+    @property
+    def now(self) -> Now:
+        return Now(self.seconds, self.seconds, self.seconds)
+
+    def capture(self, *lanes: str, outcomes: tuple[Any, ...] = ()) -> list[str]:
+        drafts = []
+        for lane in lanes:
+            self.count += 1
+            drafts.append(Draft(f"id-{self.count}", lane, BODY))
+            self.sink.script[drafts[-1].id] = list(outcomes)
+        self.outbox.append(drafts)
+        self.relay.wake()
+        return [draft.id for draft in drafts]
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Steps until nothing more happens at this time."""
+        self.seconds += seconds
+        for _ in range(50):
+            self.relay.wake()
+            self.relay.step(self.now)
+
+    def states(self) -> dict[str, int]:
+        depth = self.outbox.depth()
+        return {**depth.states, "delivered": depth.delivered, "dead": depth.dead}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**policy: Any) -> Bench:
+        made.append(Bench(tmp_path / f"{len(made)}.db", **policy))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.outbox.close()
+
+
+def test_everything_is_delivered_in_the_order_of_its_lane(bench: Callable[..., Bench]) -> None:
+    """Lanes mix, the order within each stays."""
+    b = bench()
+    ids = b.capture(*["A", "B", "A", "C"] * 10)
+    b.run()
+    lanes = dict(zip(ids, ["A", "B", "A", "C"] * 10, strict=True))
+    for lane in "ABC":
+        assert [id for id in b.sink.stored if lanes[id] == lane] == [id for id in ids if lanes[id] == lane]
+    assert b.states() == {"delivered": 40, "dead": 0}
+
+
+def test_what_may_have_arrived_is_looked_up_and_not_sent_again(bench: Callable[..., Bench]) -> None:
+    """One copy, although the answer was lost; and not looked up before its time."""
+    b = bench()
+    (id,) = b.capture("A", outcomes=(Unclear(NO),))
+    b.run(4.0)
+    assert b.states() == {"verify": 1, "delivered": 0, "dead": 0}
+    b.run(6.0)
+    assert b.sink.stored == [id]
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
+def test_what_did_not_arrive_is_sent_again_after_the_look_up(bench: Callable[..., Bench]) -> None:
+    """Lost on the way, and found missing: sent once more."""
+    b = bench()
+    b.sink.stores_unclear = False
+    (id,) = b.capture("A", outcomes=(Unclear(NO),))
+    b.run(0.0)
+    assert b.sink.stored == []
+    b.run(6.0)
+    assert (b.sink.stored, b.sends) == ([id], [id, id])
+
+
+def test_a_new_relay_looks_up_what_the_last_one_was_sending(bench: Callable[..., Bench]) -> None:
+    """Killed between the request and its settlement: nothing is doubled."""
+    b = bench()
+    (id,) = b.capture("A")
+    b.relay.step(b.now)  # claimed, sent; the outcome is not settled
+    assert b.sink.stored == [id]
+    old = b.relay
+    b.new_relay()
+    with pytest.raises(Superseded):
+        old.step(b.now)
+    b.run(6.0)
+    assert b.sink.stored == [id]
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
+def test_a_rejected_entry_is_a_dead_letter_and_frees_its_lane(bench: Callable[..., Bench]) -> None:
+    """Reported once, with the problem, to on_dead_letter and the log."""
+    b = bench()
+    (bad,) = b.capture("A", outcomes=(Rejected(Problem("400 no", status=400)),))
+    (good,) = b.capture("A")
+    b.run()
+    assert b.sink.stored == [good]
+    assert b.dead == [(bad, {"reason": "400 no", "status": 400})]
+
+
+def test_a_rejection_after_an_ambiguous_attempt_is_verified_first(bench: Callable[..., Bench]) -> None:
+    """The first copy arrived after all: delivered, not dead."""
+    b = bench()
+    b.sink.stores_unclear = False
+    (id,) = b.capture("A", outcomes=(Unclear(NO), Rejected(NO)))
+    b.run()
+    b.run(6.0)  # looked up, missing, sent again, rejected: verify before it is called dead
+    assert b.states() == {"verify": 1, "delivered": 0, "dead": 0}
+    b.sink.stored.append(id)
+    b.run(6.0)
+    assert b.states() == {"delivered": 1, "dead": 0}
+    assert b.dead == []
+
+
+def test_a_dead_letter_after_an_ambiguous_attempt_stays_dead_when_it_is_not_there(
+    bench: Callable[..., Bench],
+) -> None:
+    """Verified, missing, buried: not sent a third time."""
+    b = bench()
+    b.sink.stores_unclear = False
+    (id,) = b.capture("A", outcomes=(Unclear(NO), Rejected(NO)))
+    for _ in range(4):
+        b.run(6.0)
+    assert b.states() == {"delivered": 0, "dead": 1}
+    assert b.sends == [id, id]
+
+
+def test_a_refused_lane_waits_and_then_is_given_up_while_others_succeed(bench: Callable[..., Bench]) -> None:
+    """After give_up_after the entry is dead, and its followers get one attempt each."""
+    b = bench(give_up_after=20.0)
+    refusals = tuple(Refused(NO) for _ in range(100))
+    first, second = b.capture("A", "A", outcomes=refusals)
+    for _ in range(40):
+        b.capture("B")
+        b.run(2.0)
+    assert {id for id, _ in b.dead} == {first, second}
+    assert b.sends.count(second) == 1
+
+
+def test_nothing_is_given_up_while_nobody_succeeds(bench: Callable[..., Bench]) -> None:
+    """A 403 for everything is the token's fault."""
+    b = bench(give_up_after=10.0)
+    b.capture("A", outcomes=tuple(Refused(NO) for _ in range(100)))
+    for _ in range(30):
+        b.run(2.0)
+    assert b.dead == []
+
+
+def test_ten_lanes_refused_in_a_row_pause_the_sink(bench: Callable[..., Bench]) -> None:
+    """Wrong address, token or gateway: nothing is dead-lettered."""
+    b = bench(give_up_after=1.0)
+    b.capture("Z")
+    b.run()
+    b.capture(*[f"L{n}" for n in range(30)], outcomes=tuple(Refused(NO) for _ in range(1000)))
+    b.run(5.0)
+    assert b.judge.breaker.cause == "misdirected"
+    before = len(b.sends)
+    for _ in range(20):
+        b.run(1.0)
+    assert b.dead == []
+    assert len(b.sends) - before <= 20  # probes only
+    b.sink.script.clear()
+    for _ in range(30):
+        b.run(9.0)
+    assert b.states() == {"delivered": 31, "dead": 0}
+
+
+@pytest.mark.parametrize("outcome", [NotSent(NO), Paused(NO, "unauthorized"), Paused(NO, "throttled", 3.0)])
+def test_a_sink_that_is_down_is_probed_by_one_entry_at_a_time(
+    bench: Callable[..., Bench], outcome: Any
+) -> None:
+    """No stampede, no dead letter, and everything goes when it is back."""
+    b = bench()
+    b.capture(*"ABCDEFGH", outcomes=(outcome,) * 3)
+    b.run()
+    assert len(b.sends) == 4
+    for _ in range(300):
+        before = len(b.sends)
+        b.relay.step(b.now)
+        assert len(b.sends) - before <= (1 if b.judge.breaker.cause else 4)
+        b.seconds += 1.0
+    assert b.states() == {"delivered": 8, "dead": 0}
+
+
+def test_retry_after_is_kept_to(bench: Callable[..., Bench]) -> None:
+    """Not a request before the time that the sink asked for."""
+    b = bench()
+    b.capture("A", outcomes=(Paused(NO, "throttled", 30.0),))
+    b.run()
+    b.run(29.0)
+    assert len(b.sends) == 1
+    b.run(1.5)
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
+def test_a_500_that_stays_is_a_dead_letter_only_while_others_succeed(bench: Callable[..., Bench]) -> None:
+    """max_attempts with a 500, then verified, then dead."""
+    b = bench(max_attempts=3)
+    b.sink.stores_unclear = False
+    b.capture("A", outcomes=tuple(Unclear(Problem("500", status=500)) for _ in range(50)))
+    for _ in range(5):
+        b.run(6.0)
+    assert b.dead == []
+    for _ in range(5):
+        b.capture("B")
+        b.run(6.0)
+    assert [id for id, _ in b.dead] == ["id-1"]
+
+
+class BlindSink(FakeSink):
+    """A sink whose trail cannot be read."""
+
+    def verify(self, delivery: Delivery) -> VerifyOutcome:
+        return Unreadable(NO)
+
+
+def test_what_cannot_be_verified_is_sent_again_or_held(bench: Callable[..., Bench]) -> None:
+    """on_unverifiable chooses between at least once and a lane that waits."""
+    for choice, sends in (("resend", 2), ("hold", 1)):
+        b = bench(on_unverifiable=choice)
+        b.sink = BlindSink()
+        b.new_relay()
+        b.capture("A", outcomes=(Unclear(NO),))
+        for _ in range(5):
+            b.run(6.0)
+        assert len(b.sends) == sends, choice
+
+
+def test_a_look_up_that_fails_is_tried_again(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later means later, and never a second copy."""
+    b = bench()
+    (id,) = b.capture("A", outcomes=(Unclear(NO),))
+    with monkeypatch.context() as patched:
+        patched.setattr(b.sink, "verify", lambda _: Later(NO))
+        for _ in range(5):
+            b.run(6.0)
+        assert b.states() == {"verify": 1, "delivered": 0, "dead": 0}
+    for _ in range(5):
+        b.run(9.0)
+    assert b.sink.stored == [id]
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
+def test_the_clock_set_back_does_not_stop_retries(bench: Callable[..., Bench]) -> None:
+    """A deadline further ahead than the longest backoff counts as passed."""
+    b = bench()
+    b.capture("A", outcomes=(Refused(NO),))
+    b.run()
+    b.relay.wake()
+    yesterday = Now(b.now.wall - 86400, b.now.monotonic + 9, b.now.sink)
+    for _ in range(5):
+        b.relay.wake()
+        b.relay.step(yesterday)
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
+def test_an_altered_entry_is_never_sent(bench: Callable[..., Bench]) -> None:
+    """A dead letter that names the damage; the next of its lane goes."""
+    b = bench()
+    first, second = b.capture("A", "A")
+    b.outbox._store.write(lambda db: db.execute("UPDATE entry SET body = '{}' WHERE seq = 1"))
+    b.run()
+    assert b.sink.stored == [second]
+    assert b.dead[0][0] == first
+    assert "checksum" in b.dead[0][1]["reason"]
+
+
+def test_a_replayed_dead_letter_is_sent_and_says_when_it_was_overtaken(bench: Callable[..., Bench]) -> None:
+    """The order cannot be mended, so it is told."""
+    b = bench()
+    (bad,) = b.capture("A", outcomes=(Rejected(NO),))
+    b.run()
+    assert b.outbox.replay(b.outbox.dead_letters(bad), b.now) == []
+    b.sink.script[bad] = [Rejected(NO)]
+    b.run()
+    (later,) = b.capture("A")
+    b.run()
+    assert b.outbox.replay(b.outbox.dead_letters(bad), b.now) == [bad]
+    b.run()
+    assert b.sink.stored == [later, bad]
+
+
+def test_outbox_and_number_travel_with_the_record() -> None:
+    """They are spliced into the stored bytes; the rest is untouched."""
+    sent = json.loads(with_number(BODY, "box", 7))
+    assert sent["documents"]["auditbox"] == {"id": "x", "outbox": "box", "seq": 7}
