@@ -8,10 +8,10 @@ camelCase and absent means null; unknown fields are kept out of the way when rea
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer
 from pydantic.alias_generators import to_camel
 
 from auditbox.errors import RecordError, UndeclaredEvent
@@ -73,6 +73,8 @@ class Events:
         except (KeyError, TypeError):
             pass
         full = full_event(event, self.extension)
+        if full in self._known:
+            return self._known[full]
         if self._declared:
             names = ", ".join(sorted({full for full, _ in self._known.values()})) or "none"
             raise UndeclaredEvent(
@@ -204,6 +206,13 @@ class AuditRecord(Model):
     request: RequestInfo | None = None
     viewers: list[Viewer] | None = None
     revision: int | None = None
+
+    @field_serializer("timestamp")
+    def _milliseconds(self, timestamp: datetime | None) -> str | None:
+        """The documented form: UTC, three digits, ``Z``."""
+        if timestamp is None:
+            return None
+        return timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @property
     def auditbox(self) -> dict[str, Any]:
