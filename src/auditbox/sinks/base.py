@@ -90,13 +90,11 @@ class Unclear:
     """It may or may not have reached the sink: it must be looked up before it is sent again.
 
     Attributes:
-        sent_at: when the attempt began, in the sink's own seconds as far as they are known.
         wait: seconds for which the sink should be left alone (a 503 with Retry-After), if any.
         pauses: whether the sink should be left alone at all.
     """
 
     problem: Problem
-    sent_at: float | None = None
     wait: float | None = None
     pauses: bool = False
 
@@ -149,7 +147,7 @@ class Sink(Protocol):
         ...
 
     def clock(self) -> float:
-        """Unix seconds at the sink, as far as they are known; else this machine's."""
+        """Unix seconds at the sink, as far as they are known; rather behind than ahead of them."""
         ...
 
     def abort_overdue(self) -> None:
