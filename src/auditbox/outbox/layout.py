@@ -65,7 +65,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     db.text_factory = lambda text: text.decode("utf-8", "replace")  # a flipped bit must not stop the relay
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA synchronous = {synchronous}")
-    db.execute("PRAGMA journal_size_limit = 33554432")
+    db.execute("PRAGMA journal_size_limit = 4194304")
     db.execute("PRAGMA trusted_schema = OFF")
     if sys.platform == "darwin" and synchronous == "FULL":
         db.execute("PRAGMA fullfsync = ON")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,13 @@ from auditbox.outbox.combiner import Combiner, Job
 from auditbox.outbox.files import FileLock, logger, prepare_directory
 from auditbox.outbox.room import Room
 from auditbox.outbox.statements import SQL
+from auditbox.outbox.transitions import checksum
 
 T = TypeVar("T")
 _NEWEST, _APPEND = SQL["newest"], SQL["append"]
 _EVICTION = 256
+_GLANCE = 0.05
+"""Seconds after which the file is looked at again: with a deleted file all that it held is gone anyway."""
 _LARGEST = 512 * 1024
 """Bytes that a record of the default max_record_bytes takes, WAL included."""
 
@@ -35,12 +39,15 @@ class Store:
         self, path: Path, *, destination: str | None, synchronous: str, room: Room, bound: float, create: bool
     ) -> None:
         self.path, self.name = path, ""
+        self._text = str(path)  # a Path costs 2 µs more each time it is looked at
         self._options: dict[str, Any] = {
             "create": create, "synchronous": synchronous, "destination": destination,
         }  # fmt: skip
         self._bound, self._room = bound, room
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._looked_at = 0.0
+        self._seq: int | None = None
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
@@ -130,13 +137,29 @@ class Store:
         need = self._room.need(drafts)
         if not self._room.spend(need):
             self._make_room(db, need)
-        with Transaction(db):
-            seq = db.execute(_NEWEST).fetchone()[0]
-            for id, lane, body in drafts:
-                seq += 1
-                db.execute(_APPEND, (seq, id, lane, body, transitions.checksum(seq, id, lane, body)))
+        seq = self._newest(db)
+        rows = [
+            (number, id, lane, body, checksum(number, id, lane, body))
+            for number, (id, lane, body) in enumerate(drafts, seq + 1)
+        ]
+        try:
+            if len(rows) == 1:
+                db.execute(_APPEND, rows[0])  # one statement is a transaction of its own
+            else:
+                with Transaction(db):
+                    db.executemany(_APPEND, rows)
+            self._seq = seq + len(rows)
+        finally:
+            if self._seq == seq:
+                self._seq = None
         for job in jobs:
             job.done = True
+
+    def _newest(self, db: sqlite3.Connection) -> int:
+        """The newest number; remembered while no other process has written."""
+        if not self._lock.undisturbed() or self._seq is None:
+            self._seq = int(db.execute(_NEWEST).fetchone()[0])
+        return self._seq
 
     def _do(self, db: sqlite3.Connection, job: Job) -> None:
         assert job.work is not None
@@ -176,7 +199,8 @@ class Store:
     # -- the connection ----------------------------------------------------------------------------
 
     def _connection(self) -> sqlite3.Connection:
-        if self._db is not None and self._same_file():
+        now = time.monotonic()
+        if self._db is not None and (now - self._looked_at < _GLANCE or self._same_file()):
             return self._db
         if self._db is not None:
             logger.error(
@@ -185,14 +209,15 @@ class Store:
             self._close()
         self._db, self.name = layout.open_database(self.path, **self._options)
         found = os.stat(self.path)
-        self._file = (found.st_dev, found.st_ino)
+        self._file, self._looked_at, self._seq = (found.st_dev, found.st_ino), now, None
         return self._db
 
     def _same_file(self) -> bool:
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._text)
         except OSError:
             return False
+        self._looked_at = time.monotonic()
         return self._file == (found.st_dev, found.st_ino)
 
     def _close(self) -> None:

@@ -34,7 +34,7 @@ _SCAN = 512
 
 def checksum(seq: int, id: str, lane: str, body: bytes) -> int:
     """CRC-32 over everything that an entry is, its number included."""
-    return zlib.crc32(body, zlib.crc32(f"{seq}|{id}|{lane}|".encode("utf-8", "replace")))
+    return zlib.crc32(body, zlib.crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
 
 
 def relay_checksum(cursor: int, epoch: int) -> int:

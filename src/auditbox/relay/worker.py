@@ -178,8 +178,10 @@ class Worker:
         while not stopping.is_set():
             try:
                 if self._lock.try_acquire():
-                    self._lead(stopping)
-                    self._lock.release()
+                    try:
+                        self._lead(stopping)
+                    finally:
+                        self._lock.release()
                 else:
                     stopping.wait(ELECTION)
             except (AuditboxError, OSError) as error:

@@ -1,0 +1,291 @@
+"""The relay's thread: it starts by itself, is one per outbox, survives forks and kills, and ends in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditbox.backoff import Backoff
+from auditbox.outbox.base import Draft
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.relay.policy import Policy
+from auditbox.relay.worker import Flushed, Worker
+from auditbox.sinks.base import Delivery, FakeSink, NotSent, Paused, Problem, SendOutcome, Sent
+from auditbox.uuid7 import uuid7
+
+BODY = b'{"documents":{"auditbox":{}}}'
+POLICY = Policy(
+    verify_after=0.1, pause=Backoff(first=0.05, longest=0.2), backoff=Backoff(first=0.05, longest=0.2)
+)
+
+
+class Program:
+    """What an application holds: an outbox and its worker."""
+
+    def __init__(self, path: Path, sink: Any) -> None:
+        self.sink = sink
+        self.outbox = SqliteOutbox(path, destination="fake")
+        self.worker = Worker(self.outbox, sink, POLICY, concurrency=4)
+
+    def capture(self, lane: str = "A") -> str:
+        draft = Draft(uuid7(), lane, BODY)
+        self.outbox.append([draft])
+        self.worker.notify()
+        return draft.id
+
+    def close(self) -> Flushed:
+        return self.worker.close(5.0)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    started: list[Program] = []
+
+    def start(sink: Any = None) -> Program:
+        started.append(Program(tmp_path / "audit.db", sink or FakeSink()))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.close()
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("auditbox")]
+
+
+def test_the_relay_starts_with_the_first_capture(start: Callable[..., Program]) -> None:
+    """Construction starts nothing; the record is delivered without being asked for."""
+    program = start()
+    assert threads() == []
+    id = program.capture()
+    assert program.worker.flush(5)
+    assert program.sink.stored == [id]
+
+
+def test_flush_tells_what_became_of_what_was_captured(start: Callable[..., Program]) -> None:
+    """True only if everything captured before the call is delivered."""
+    program = start()
+    ids = [program.capture(f"L{n % 3}") for n in range(50)]
+    flushed = program.worker.flush(10)
+    assert flushed
+    assert (flushed.pending, flushed.dead) == (0, 0)
+    assert sorted(program.sink.stored) == sorted(ids)
+
+
+def test_flush_without_a_relay_returns_at_once(start: Callable[..., Program]) -> None:
+    """Capture only: nobody here delivers, and the caller is told so."""
+    program = start()
+    program.worker = Worker(program.outbox, None, POLICY, concurrency=4)
+    program.capture()
+    before = time.monotonic()
+    assert program.worker.flush(30) == Flushed(delivered=0, pending=1, dead=0)
+    assert time.monotonic() - before < 10
+
+
+def test_only_one_of_two_relays_sends(start: Callable[..., Program]) -> None:
+    """Two programs on one outbox deliver each entry once, in order."""
+    sink = FakeSink()
+    one, two = start(sink), start(sink)
+    ids = [(one if n % 2 else two).capture("A") for n in range(40)]
+    assert one.worker.flush(10)
+    assert sink.stored == ids
+
+
+def test_the_next_relay_takes_over_when_the_first_one_ends(start: Callable[..., Program]) -> None:
+    """Whoever is left delivers."""
+    sink = FakeSink()
+    one, two = start(sink), start(sink)
+    first = one.capture()
+    assert one.worker.flush(5)
+    one.close()
+    second = two.capture()
+    assert two.worker.flush(10)
+    assert sink.stored == [first, second]
+
+
+def test_an_append_of_another_process_is_noticed(start: Callable[..., Program]) -> None:
+    """The leader polls data_version: nobody has to tell it."""
+    program = start()
+    program.capture()
+    assert program.worker.flush(5)
+    other = SqliteOutbox(program.outbox.path)
+    draft = Draft(uuid7(), "B", BODY)
+    other.append([draft])
+    assert program.worker.flush(5)
+    assert draft.id in program.sink.stored
+    other.close()
+
+
+class DownSink(FakeSink):
+    """A sink that is down until the test says otherwise."""
+
+    up = False
+
+    def send(self, delivery: Delivery) -> SendOutcome:
+        return super().send(delivery) if self.up else NotSent(Problem("connection refused"))
+
+
+def test_close_does_not_wait_for_a_sink_that_is_down(start: Callable[..., Program]) -> None:
+    """What is left stays for the next start, which delivers it."""
+    program = start(DownSink())
+    id = program.capture()
+    while program.worker.status()["waits"] is None:
+        time.sleep(0.01)
+    before = time.monotonic()
+    assert program.worker.close(30) == Flushed(delivered=0, pending=1, dead=0)
+    assert time.monotonic() - before < 15
+    program.sink.up = True
+    program.worker.start()
+    assert program.worker.flush(10)
+    assert program.sink.stored == [id]
+
+
+def test_a_leader_whose_token_is_refused_lets_another_one_lead(start: Callable[..., Program]) -> None:
+    """The lock is free while it rests, so that a process with a better token can deliver."""
+
+    class Unauthorized(FakeSink):
+        def send(self, delivery: Delivery) -> SendOutcome:
+            return Paused(Problem("401"), "unauthorized")
+
+    one, two = start(Unauthorized()), start(FakeSink())
+    id = one.capture()
+    two.worker.start()
+    assert two.worker.flush(20)
+    assert two.sink.stored == [id]
+
+
+def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program]) -> None:
+    """It should not; if it does, the entry is looked up like any other doubtful one."""
+
+    class Raising(FakeSink):
+        raised = False
+
+        def send(self, delivery: Delivery) -> SendOutcome:
+            if not self.raised:
+                self.raised = True
+                raise RuntimeError("a fault of the sink's own")
+            return super().send(delivery)
+
+    program = start(Raising())
+    id = program.capture()
+    assert program.worker.flush(10)
+    assert program.sink.stored == [id]
+
+
+class PipeSink:
+    """A sink for children of a fork: tells the parent over a pipe what arrived."""
+
+    destination, deadline = "fake", 1.0
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+
+    def send(self, delivery: Delivery) -> SendOutcome:
+        self.pipe.put(delivery.id)
+        return Sent("R")
+
+    def verify(self, delivery: Delivery) -> Any:
+        raise AssertionError("nothing is in doubt here")
+
+    def clock(self) -> float:
+        return time.time()
+
+    def abort_overdue(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _child(program: Program, count: int, ids: Any) -> None:
+    for _ in range(count):
+        ids.put(program.capture("CHILD"))
+    program.worker.flush(10)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_parent_and_forked_child_deliver_each_entry_once(start: Callable[..., Program]) -> None:
+    """The child starts a connection and a thread of its own; the parent stays the relay."""
+    fork = multiprocessing.get_context("fork")
+    arrived, captured = fork.SimpleQueue(), fork.SimpleQueue()
+    program = start(PipeSink(arrived))
+    mine = [program.capture("PARENT") for _ in range(5)]
+    child = fork.Process(target=_child, args=(program, 20, captured))
+    child.start()
+    mine += [program.capture("PARENT") for _ in range(5)]
+    theirs = [captured.get() for _ in range(20)]
+    child.join(20)
+    assert child.exitcode == 0
+    assert program.worker.flush(10)
+    received = [arrived.get() for _ in range(30)]
+    assert sorted(received) == sorted(mine + theirs)
+    assert arrived.empty()
+
+
+EXITING = """
+import atexit, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from auditbox.outbox.base import Draft
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.relay.policy import Policy
+from auditbox.relay.worker import Worker
+from auditbox.sinks.jsonlines import JsonLinesSink
+from auditbox.uuid7 import uuid7
+folder = Path(sys.argv[1])
+outbox = SqliteOutbox(folder / "audit.db")
+worker = Worker(outbox, JsonLinesSink(folder / "out.jsonl"), Policy(), concurrency=4)
+def capture():
+    outbox.append([Draft(uuid7(), "A", b'{{"documents":{{"auditbox":{{"id":"x"}}}}}}')])
+    worker.notify()
+{body}
+"""
+
+
+def _run_to_the_end(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    code = EXITING.format(tests=str(Path(__file__).parent), body=body)
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("for _ in range(20): capture()", 0),
+        ("for _ in range(20): capture()\nraise ValueError('the program fails')", 1),
+        ("for _ in range(20): capture()\nraise SystemExit(3)", 3),
+    ],
+)
+def test_a_program_that_ends_delivers_first(tmp_path: Path, body: str, status: int) -> None:
+    """Return, exception or exit: the drain at exit delivers what was captured."""
+    ended = _run_to_the_end(tmp_path, body)
+    assert ended.returncode == status, ended.stderr
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
+
+
+def test_a_capture_in_a_late_exit_handler_is_stored(tmp_path: Path) -> None:
+    """Handlers that were registered earlier run after the drain; what they capture is in the outbox."""
+    ended = _run_to_the_end(tmp_path, "atexit.register(capture)\ncapture()")
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    outbox = SqliteOutbox(tmp_path / "audit.db")
+    assert outbox.last_seq() == 2
+    outbox.close()
+
+
+def test_what_os_exit_leaves_behind_is_delivered_by_the_next_start(tmp_path: Path) -> None:
+    """os._exit runs no handler at all."""
+    _run_to_the_end(tmp_path, "import os\nfor _ in range(20): capture()\nos._exit(0)")
+    ended = _run_to_the_end(tmp_path, "worker.start()\nassert worker.flush(30)")
+    assert ended.returncode == 0, ended.stderr
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
