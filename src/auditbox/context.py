@@ -83,8 +83,13 @@ def scope(values: dict[str, Any], *, is_request: bool = False) -> Iterator[Scope
     try:
         yield opened
     finally:
-        # Not reset(token): a generator may be finished in another Context than the one it began in.
-        _current.set(outer)
+        # Not reset(token): a generator may be finished in another Context than the one it began in, where
+        # this scope is not current and nothing may be changed.
+        inner = _current.get()
+        while inner is not None and inner is not opened:
+            inner = inner.parent
+        if inner is opened:
+            _current.set(outer)
 
 
 def bind(**values: Any) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from auditbox.errors import RecordError, UndeclaredEvent
-from auditbox.record import AuditRecord, Events, Submission, check_object_id, full_event
+from auditbox.names import Events, check_object_id, full_event
+from auditbox.records import AuditRecord, Submission
 
 ANSWER = {
     "id": "AUD-0123-4567-8901-2345",

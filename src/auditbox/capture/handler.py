@@ -1,0 +1,210 @@
+"""Capture through ``logging``: the lines that carry ``extra={"audit": {...}}``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Required, TypedDict
+
+from auditbox.capture.lookup import trail_finder
+from auditbox.capture.message import error_text, summary_of
+from auditbox.context import current_scope, current_trace, scope
+from auditbox.errors import RecordError
+from auditbox.settings import RECORD_FIELDS
+
+if TYPE_CHECKING:
+    from auditbox.trail import AuditTrail
+
+_OWN = ("auditbox", "httpx", "httpcore")
+_OWN_CHILDREN = ("auditbox.", "httpx.", "httpcore.")
+_CARRIED = "auditbox_carried"
+_active = threading.local()
+
+
+class Audit(TypedDict, total=False):
+    """What ``extra["audit"]`` may hold: the arguments of ``AuditTrail.record``."""
+
+    event: Required[str]
+    object: Any
+    summary: str
+    details: str
+    documents: Mapping[str, Any]
+    actor: Any
+    outcome: Any
+    occurred_at: datetime
+    lane: str
+    request: Mapping[str, Any]
+    source: Mapping[str, Any]
+
+
+class AuditHandler(logging.Handler):
+    """Records the log lines that carry ``extra={"audit": {"event": …, "object": …}}`` and no others.
+
+    So it may sit on the root logger. The line's message is the summary unless ``audit`` names one;
+    ``exc_info`` makes the outcome a failure. When the logging call returns, the record is in the outbox.
+    What cannot be captured goes through ``handleError``, as with every handler of ``logging``: the
+    application is never interrupted, and ``logging.raiseExceptions`` decides whether stderr says so.
+
+    Args:
+        trail: the trail, a dotted name such as ``"shop.audit:trail"`` that is looked up at the first line,
+            or None for the process's default.
+        level: as with every handler.
+
+    Raises:
+        ConfigurationError: ``trail`` is none of these.
+    """
+
+    def __init__(self, trail: AuditTrail | str | None = None, level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._trail = trail_finder(trail)
+
+    def createLock(self) -> None:
+        """No lock: the handler changes nothing of its own, and a trail may be used by any thread.
+
+        With one, threads would commit one after the other instead of together.
+        """
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+        """Passes on the lines that carry ``audit``; ours and the HTTP client's never are."""
+        if record.__dict__.get("audit") is None:
+            return False
+        if record.name in _OWN or record.name.startswith(_OWN_CHILDREN):
+            return False
+        if self.filters:
+            kept = self.filter(record)
+            if not kept:
+                return False
+            record = kept if isinstance(kept, logging.LogRecord) else record
+        self.emit(record)
+        return record
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Captures the line, but for one that is being captured by this thread already.
+
+        That is the ``__repr__`` of a document which logs itself; any other line, from a signal handler
+        say, is a capture of its own.
+        """
+        audit = record.__dict__.get("audit")
+        try:
+            sites: list[tuple[str, int, Any]] = _active.sites
+        except AttributeError:
+            sites = _active.sites = []
+        try:
+            if type(audit) is not dict and not isinstance(audit, Mapping):
+                raise RecordError('extra["audit"]', audit, 'a mapping such as {"event": …, "object": …}')
+            site = (record.pathname, record.lineno, audit.get("event"))
+            if sites and site in sites:
+                return
+            sites.append(site)
+            try:
+                self._capture(record, audit)
+            finally:
+                sites.pop()
+        except Exception:  # noqa: BLE001 - a handler does not raise into the application
+            self.handleError(record)
+
+    def _capture(self, record: logging.LogRecord, audit: Mapping[str, Any]) -> None:
+        fields: dict[str, Any] = {**audit}
+        event = fields.pop("event", None)
+        if "source" not in fields:
+            fields["source"] = {
+                "logger": record.name,
+                "level": record.levelname,
+                "function": record.funcName,
+                "file": record.pathname,
+                "line": record.lineno,
+            }
+        carried = record.__dict__.get(_CARRIED)
+        if carried is not None:
+            return self._capture_carried(record, event, fields, carried)
+        if not fields.get("summary"):
+            fields["summary"] = summary_of(record)
+        if record.exc_info and (error := _error(record)):
+            fields["outcome"] = fields.get("outcome") or _failure(error)
+        if record.thread != threading.get_ident() and record.thread is not None:
+            fields.setdefault("occurred_at", _created(record))
+        return self._record(event, fields)
+
+    def _capture_carried(
+        self, record: logging.LogRecord, event: Any, fields: dict[str, Any], carried: dict[str, Any]
+    ) -> None:
+        """A line that another thread or process logged, with what it knew there."""
+        if not fields.get("summary"):
+            fields["summary"] = carried["summary"]
+        if carried["error"]:
+            fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
+        fields.setdefault("occurred_at", _created(record))
+        with scope(dict(carried["context"])), _trace(carried["trace"]):
+            self._record(event, fields)
+
+    def _record(self, event: Any, fields: dict[str, Any]) -> None:
+        try:
+            self._trail().record(event, **fields)
+        except TypeError as error:
+            # Looked at afterwards, because each line would pay for a look before.
+            if unknown := sorted(map(str, fields.keys() - RECORD_FIELDS)):
+                known = ", ".join(sorted(RECORD_FIELDS))
+                rule = f"unknown key; known are {known}"
+                raise RecordError('extra["audit"]', unknown[0], rule) from error
+            raise
+
+
+class AuditContextFilter(logging.Filter):
+    """Takes along what the logging task knows, so that a line may be captured by another thread.
+
+    Belongs on the ``QueueHandler`` (or a logger): its lines then carry actor, object, request, trace,
+    message and error as they were, and ``AuditHandler`` behind the ``QueueListener`` uses them. What is
+    in the queue is in memory only: the promise begins at the listener.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true; lines without ``audit`` are left alone."""
+        if record.__dict__.get("audit") is not None and _CARRIED not in record.__dict__:
+            record.__dict__[_CARRIED] = _carry(record)
+        return True
+
+
+def _carry(record: logging.LogRecord) -> dict[str, Any]:
+    current = current_scope()
+    # Mappings are copied: what a request's scope holds is alive and cannot be pickled.
+    known = current.snapshot() if current else {}
+    known = {field: dict(value) if isinstance(value, Mapping) else value for field, value in known.items()}
+    return {
+        "context": {"actor": None, "object": None, "request": None, "documents": None, **known},
+        "trace": current_trace(),
+        "summary": summary_of(record),
+        "error": _error(record),
+    }
+
+
+def _error(record: logging.LogRecord) -> str | None:
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return None if error is None else error_text(error)
+
+
+def _failure(error: str) -> dict[str, str]:
+    return {"status": "failure", "error": error}
+
+
+def _created(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+@contextmanager
+def _trace(ids: Mapping[str, str] | None) -> Iterator[None]:
+    """Makes the carried span the current one, as a remote parent is."""
+    if ids is None:
+        yield
+        return
+    from opentelemetry import context, trace
+
+    carried = trace.SpanContext(int(ids["traceId"], 16), int(ids["spanId"], 16), is_remote=True)
+    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(carried)))
+    try:
+        yield
+    finally:
+        context.detach(token)

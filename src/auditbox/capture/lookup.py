@@ -1,0 +1,54 @@
+"""Which trail a capture goes to: the one given, one that is found by its name, or the process's default."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from auditbox.errors import ConfigurationError
+from auditbox.trail import get_trail
+
+if TYPE_CHECKING:
+    from auditbox.trail import AuditTrail
+
+
+def trail_finder(given: AuditTrail | str | None) -> Callable[[], AuditTrail]:
+    """A callable that gives the trail, now or once it exists.
+
+    Args:
+        given: a trail; a dotted name (``"shop.audit:trail"`` or ``"shop.audit.trail"``), looked up when
+            it is first needed; or None for whatever ``auditbox.configure`` has set by then.
+
+    Raises:
+        ConfigurationError: something else was given.
+    """
+    if given is None:
+        return get_trail
+    if isinstance(given, str):
+        return _ByName(given)
+    checked = _checked(given, repr(given))
+    return lambda: checked
+
+
+def _checked(found: AuditTrail, name: str) -> AuditTrail:
+    if not callable(getattr(found, "record", None)):
+        raise ConfigurationError(f"trail={name}: {found!r} is not an AuditTrail")
+    return found
+
+
+class _ByName:
+    """Looks a dotted name up at the first call, and remembers what it found."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._found: AuditTrail | None = None
+
+    def __call__(self) -> AuditTrail:
+        if self._found is None:
+            try:
+                found = pkgutil.resolve_name(self._name)
+            except (ImportError, AttributeError, ValueError) as error:
+                raise ConfigurationError(f"trail={self._name!r} cannot be found: {error}") from error
+            self._found = _checked(found, repr(self._name))
+        return self._found

@@ -1,0 +1,149 @@
+"""What is known of one HTTP request, whatever carries it (ASGI, WSGI)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from time import perf_counter
+from typing import Any
+
+from auditbox.capture.paths import whole_template
+
+_LONGEST_ID = 128
+_LONGEST_TEXT = 512
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+class Request:
+    """One request, as the callables of a rule get it: once the application has answered it.
+
+    Args:
+        method: in capitals.
+        path: the path as the application sees it, below ``root``.
+        root: what a server or a mount took off before the application (ASGI's ``root_path``).
+        scope: the ASGI scope or WSGI environment itself, for whatever is not here.
+        headers: reads the headers, by their names in small letters.
+        client: tells the client's address from the headers.
+        routed: tells the template of the route, or of the end of it that the framework knows, and the
+            path parameters.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        root: str,
+        scope: Mapping[str, Any],
+        *,
+        headers: Callable[[], dict[str, str]],
+        client: Callable[[Mapping[str, str]], str | None],
+        routed: Callable[[], tuple[str | None, Mapping[str, Any]]],
+    ) -> None:
+        self.method, self.path, self.root, self.scope = method, path, root, scope
+        self.status: int | None = None
+        """The answer's status; 500 where the application raised; None while there is none."""
+        self.error: BaseException | None = None
+        """What the application raised, if it did."""
+        self.rule_route: str | None = None
+        self.rule_params: Mapping[str, Any] = {}
+        self._headers, self._client, self.routed = headers, client, routed
+        self._started = perf_counter()
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path} {self.status or ''}>"
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers by their names in small letters; several of one name are joined with a comma."""
+        return self._headers()
+
+    @cached_property
+    def address(self) -> str | None:
+        """The client's address; behind proxies only where they are trusted."""
+        return self._client(self.headers)
+
+    @property
+    def user_agent(self) -> str | None:
+        """The client's own name for itself."""
+        return self.headers.get("user-agent", "")[:_LONGEST_TEXT] or None
+
+    @cached_property
+    def id(self) -> str | None:
+        """``x-request-id``, else the trace id of ``traceparent`` (W3C), else ``mpt-task-id``."""
+        headers = self.headers
+        if given := headers.get("x-request-id", "").strip():
+            return given[:_LONGEST_ID]
+        if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
+            return trace[1]
+        return headers.get("mpt-task-id", "").strip()[:_LONGEST_ID] or None
+
+    @property
+    def route(self) -> str:
+        """The route's template, ``/orders/{order_id}/approve``; the path where none is known."""
+        return self.root + (self.rule_route or self._template() or self.path)
+
+    def _template(self) -> str | None:
+        tail, params = self.routed()
+        return None if tail is None else whole_template(tail, self.path, params)
+
+    @property
+    def tail(self) -> str | None:
+        """The end of the route's template, as the framework knows it; None where it does not fit the path."""
+        return self.routed()[0] if self._template() is not None else None
+
+    @property
+    def path_params(self) -> Mapping[str, Any]:
+        """The path's parameters, as the framework converted them."""
+        return {**self.rule_params, **self.routed()[1]}
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the request came."""
+        return perf_counter() - self._started
+
+    def ended(self, status: int | None, error: BaseException | None = None) -> None:
+        """Called when the answer's status is known, or the application has raised."""
+        self.status, self.error = status, error
+
+    def info(self) -> dict[str, Any]:
+        """The ``request`` of a record; what is unknown is absent."""
+        known: dict[str, Any] = {
+            "id": self.id,
+            "method": self.method,
+            "route": self.route[:_LONGEST_TEXT],
+            "path": (self.root + self.path)[:_LONGEST_TEXT],
+            "status": self.status,
+            "address": self.address,
+            "userAgent": self.user_agent,
+        }
+        if self.status is not None:
+            known["durationMs"] = round(self.seconds * 1000, 3)
+        return {name: value for name, value in known.items() if value is not None}
+
+
+class LiveInfo(Mapping[str, Any]):
+    """``Request.info()`` for captures inside the request: read when needed, as far as it is known then."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._seen: object = self
+        self._info: dict[str, Any] = {}
+
+    def _now(self) -> dict[str, Any]:
+        seen = self._request.status, self._request.routed()[0]
+        if seen != self._seen:
+            self._info, self._seen = self._request.info(), seen
+        return self._info
+
+    def __getitem__(self, name: str) -> Any:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)

@@ -1,0 +1,78 @@
+"""The forms of events and of object ids, and the events that a trail may submit.
+
+Apart from the shapes in :mod:`auditbox.records`, which need pydantic: a capture needs only these.
+"""
+
+from __future__ import annotations
+
+import re
+
+from auditbox.errors import RecordError, UndeclaredEvent
+
+OBJECT_ID = re.compile(r"[A-Z]{3,4}(?:-[0-9]{4})+")
+"""``PREFIX-dddd-dddd…``: the form of every id of the platform; prefixes are not checked."""
+
+SUBMITTED_EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
+"""``extensions.<extension>.<event>``: the only events that a client may submit (canon BR-004)."""
+
+_SEGMENTS = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
+
+
+def check_object_id(value: object) -> str:
+    """The id itself, or a RecordError that names the form it must have."""
+    if isinstance(value, str) and OBJECT_ID.fullmatch(value):
+        return value
+    raise RecordError("object", value, "an object id looks like ORD-1208-2301-8479 (PREFIX-dddd-dddd…)")
+
+
+def full_event(event: object, extension: str | None = None) -> str:
+    """The submitted form of an event: ``order.approved`` of ``shop`` is ``extensions.shop.order.approved``.
+
+    Raises:
+        RecordError: the event has no dotted form, or is short and there is no extension to put before it.
+    """
+    if isinstance(event, str):
+        if event.startswith("extensions."):
+            if SUBMITTED_EVENT.fullmatch(event) and _SEGMENTS.fullmatch(event):
+                return event
+        elif _SEGMENTS.fullmatch(event) and not event.startswith("platform."):
+            if extension is not None:
+                return f"extensions.{extension}.{event}"
+            raise RecordError(
+                "event", event, 'set extension="…" on the trail, or write extensions.<extension>.<event>'
+            )
+    raise RecordError("event", event, "an event looks like order.approved or extensions.<extension>.<event>")
+
+
+class Events:
+    """The events that a trail may submit, with their titles; knows every full form after its first use.
+
+    An event that was mistyped creates an event type that nobody can delete, so with ``declared`` anything
+    else is an UndeclaredEvent.
+    """
+
+    def __init__(self, extension: str | None = None, declared: dict[str, str] | None = None) -> None:
+        self.extension = extension
+        self._known = {}
+        self._declared = declared is not None
+        for event, title in (declared or {}).items():
+            full = full_event(event, extension)
+            self._known[event] = self._known[full] = (full, title or full)
+
+    def resolve(self, event: str) -> tuple[str, str]:
+        """The full event and its title (the event itself where none was declared)."""
+        try:
+            return self._known[event]
+        except (KeyError, TypeError):
+            pass
+        full = full_event(event, self.extension)
+        if full in self._known:
+            return self._known[full]
+        if self._declared:
+            names = ", ".join(sorted({full for full, _ in self._known.values()})) or "none"
+            raise UndeclaredEvent(
+                "event", event, f"declare it in the trail's events={{…}}; declared: {names}"
+            )
+        if len(self._known) < 10_000:
+            self._known[event] = (full, full)
+        return full, full

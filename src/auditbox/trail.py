@@ -1,0 +1,351 @@
+"""AuditTrail: what a program holds. Captures into its outbox, delivers through its relay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from auditbox import settings
+from auditbox.compose import Composer
+from auditbox.errors import ConfigurationError, NoTrail, OutboxError, RecordError
+from auditbox.names import Events
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.redaction import Redaction
+from auditbox.relay.policy import Policy
+from auditbox.relay.worker import Flushed, Worker
+from auditbox.spill import Spill
+
+if TYPE_CHECKING:
+    from auditbox.outbox.base import Draft
+    from auditbox.sinks.base import Sink
+
+Token = str | Path | Callable[[], str]
+Interceptor = Callable[["Sequence[Draft]"], None]
+
+_interceptor: Interceptor | None = None
+_default: AuditTrail | None = None
+
+
+class AuditTrail:
+    """Captures records into an outbox and delivers them to a sink.
+
+    The constructor checks the form of its values and touches neither disk nor network: those come with
+    the first capture, ``with audit:``, ``async with audit:`` or :meth:`check`.
+
+    Args:
+        path: the outbox, one SQLite file; made absolute here, once.
+        sink: the Audit API's URL, a Sink, or None: capture only, another process relays.
+        token: the API token, a Path to read it from (again after a 401), or a callable.
+        extension: put before short events: ``order.approved`` becomes ``extensions.<extension>.…``.
+        events: the declared events with their titles; any other is then an UndeclaredEvent.
+        default_object: the object of records that name none.
+        durability: what a returned capture survives: ``"crash"`` (kill -9; a power cut but for about the
+            last second), ``"power"`` (a power cut) or ``"none"`` (written behind, within milliseconds).
+        share: what every reader of the object may see besides the actor's id: any of ``name``,
+            ``address``, ``user_agent``, ``source``, ``trace``.
+        redaction: what is masked before anything reaches the disk.
+        max_bytes: the most that the outbox may take on disk; then OutboxFull.
+        max_record_bytes: a larger record has its documents cut and marked.
+        keep_delivered: seconds for which delivered entries are kept with their receipts.
+        busy_timeout: seconds for which a capture waits for its turn to write; then OutboxBusy.
+        fail_closed: decorator and middleware check before the action that the record can be stored,
+            and the action does not happen if it cannot.
+        policy: how the relay waits, retries and gives up.
+        concurrency: the most requests to the sink at once.
+        on_dead_letter: called with the id and the problem of each new dead letter, on the relay's thread.
+
+    Raises:
+        ConfigurationError: a value has a form that cannot work.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sink: str | Sink | None = None,
+        token: Token | None = None,
+        extension: str | None = None,
+        events: Mapping[str, str] | Iterable[str] | None = None,
+        default_object: str | None = None,
+        durability: str = "crash",
+        share: Iterable[str] = (),
+        redaction: Redaction | None = None,
+        max_bytes: int = 1 << 30,
+        max_record_bytes: int = 256 * 1024,
+        keep_delivered: float = 7 * 86400,
+        busy_timeout: float = 5.0,
+        fail_closed: bool = False,
+        policy: Policy | None = None,
+        concurrency: int = 16,
+        on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.fail_closed = fail_closed
+        self._compose = Composer(
+            Events(settings.extension(extension), settings.events(events)),
+            redaction or Redaction(),
+            share=share,
+            default_object=default_object,
+            max_record_bytes=max_record_bytes,
+        ).draft
+        self._sink = settings.sink(sink, token)
+        self.outbox = SqliteOutbox(
+            path,
+            destination=self._sink.destination if self._sink else None,
+            durability=durability,
+            max_bytes=max_bytes,
+            keep_delivered=keep_delivered,
+            busy_timeout=busy_timeout,
+        )
+        self._worker = Worker(
+            self.outbox,
+            self._sink,
+            policy or Policy(),
+            concurrency=settings.at_least("concurrency", concurrency, 1),
+            on_dead_letter=on_dead_letter,
+        )
+        self._spill = Spill(self.outbox.append)
+        self._append = self.outbox.append
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """A trail configured by ``MPT_API_BASE_URL``, ``MPT_API_TOKEN`` and ``AUDITBOX_*``.
+
+        ``AUDITBOX_OUTBOX`` is the path (default ``audit.db``); ``AUDITBOX_EXTENSION``,
+        ``AUDITBOX_DEFAULT_OBJECT``, ``AUDITBOX_DURABILITY``, ``AUDITBOX_SHARE`` (comma-separated),
+        ``AUDITBOX_MAX_BYTES``, ``AUDITBOX_KEEP_DELIVERED``, ``AUDITBOX_CONCURRENCY``,
+        ``AUDITBOX_FAIL_CLOSED`` (1 or 0) and ``AUDITBOX_TOKEN_FILE`` set the arguments of the same name.
+
+        Args:
+            overrides: arguments of the constructor that win over the environment.
+        """
+        arguments = settings.from_environment(os.environ)
+        arguments.update(overrides)
+        return cls(arguments.pop("path"), **arguments)
+
+    def __repr__(self) -> str:
+        destination = self._sink.destination if self._sink else None
+        return f"AuditTrail({str(self.outbox.path)!r}, sink={destination!r})"
+
+    def record(
+        self,
+        event: str,
+        /,
+        *,
+        object: Any = None,
+        summary: str | None = None,
+        details: str | None = None,
+        documents: Mapping[str, Any] | None = None,
+        actor: Any = None,
+        outcome: Any = None,
+        occurred_at: Any = None,
+        lane: str | None = None,
+        request: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Captures one record; when this returns it is in the outbox.
+
+        What is left out comes from the context (``audit_context``, the middleware) and the defaults.
+
+        Args:
+            event: ``order.approved`` or the full ``extensions.<extension>.<event>``.
+            object: the id of the object, or a mapping or object with ``id``, ``name``, ``objectType``.
+            summary: one line for people; the event's title where none is given.
+            details: a text that may hold ``{{path}}`` of documents; the summary where none is given.
+            documents: named values of any type; encoded and redacted here.
+            actor: who did it: an id or a mapping.
+            outcome: ``"success"``, ``"failure"`` or a mapping.
+            occurred_at: when it happened, an aware datetime; now where none is given.
+            lane: what orders the record among others; the object's id where none is given.
+            request: what is known of the web request.
+            source: where in the program it was captured.
+
+        Returns:
+            The entry's id, a UUIDv7; it travels with the record as ``documents.auditbox.id``.
+
+        Raises:
+            RecordError: a value breaks a rule; nothing was stored.
+            OutboxError: it could not be stored: OutboxFull, OutboxBusy, OutboxUnusable.
+        """
+        draft = self._compose(
+            event, object, summary, details, documents, actor, outcome, occurred_at, lane, request, source
+        )
+        if _interceptor is not None:
+            _interceptor((draft,))
+        else:
+            self._store((draft,))
+        return draft.id
+
+    def record_many(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Captures all of these records in one transaction, or none of them.
+
+        Args:
+            records: mappings with the arguments of :meth:`record`, the event as ``"event"``.
+
+        Returns:
+            The entries' ids, in the order given.
+        """
+        drafts = [self._draft(fields) for fields in records]
+        if _interceptor is not None:
+            _interceptor(drafts)
+        elif drafts:
+            self._store(drafts)
+        return [draft.id for draft in drafts]
+
+    async def arecord(self, event: str, /, **fields: Any) -> str:
+        """As :meth:`record`, without blocking the event loop while another writer has the outbox."""
+        import asyncio
+
+        draft = self._draft({"event": event, **fields})
+        if _interceptor is not None:
+            _interceptor((draft,))
+        elif not self._spill and self.outbox.try_append((draft,)):
+            self._worker.notify()
+        else:
+            await asyncio.to_thread(self._store, (draft,))
+        return draft.id
+
+    def _draft(self, fields: Mapping[str, Any]) -> Draft:
+        try:
+            event = fields["event"]
+        except KeyError:
+            raise RecordError("event", None, "every record names its event") from None
+        try:
+            return self._compose(event, **{key: value for key, value in fields.items() if key != "event"})
+        except TypeError as error:
+            unknown = fields.keys() - settings.RECORD_FIELDS
+            if not unknown:
+                raise
+            known = ", ".join(sorted(settings.RECORD_FIELDS))
+            raise RecordError("record", sorted(unknown)[0], f"unknown key; known are {known}") from error
+
+    def _store(self, drafts: Sequence[Draft]) -> None:
+        if self._spill:
+            self._spill.retry()
+        self._append(drafts)
+        self._worker.notify()
+
+    def ready(self) -> None:
+        """Raises the OutboxError that a capture would meet now; returns if it could be stored."""
+        if _interceptor is None:
+            self.outbox.ready()
+
+    def spill(self, error: Exception, event: str, fields: Mapping[str, Any]) -> None:
+        """Keeps, in memory and bounded, the record of an action that happened but could not be stored.
+
+        It is retried before the next capture and by the relay. Never raises: what cannot be kept is
+        logged with its event and object.
+        """
+        try:
+            draft = self._draft({"event": event, **fields}) if isinstance(error, OutboxError) else None
+        except Exception as again:  # noqa: BLE001 - after the action nothing raises
+            error, draft = again, None
+        self._spill.keep(draft, error, event, fields.get("object"))
+
+    def check(self) -> None:
+        """Opens the outbox and asks the sink for its settings; raises on whatever is wrong.
+
+        Raises:
+            OutboxUnusable: the file or its directory cannot be used, or belongs to another destination.
+            ConfigurationError: there is no token, or it cannot be read.
+        """
+        self.outbox.ready()
+        settings.check_sink(self._sink)
+
+    def status(self) -> dict[str, Any]:
+        """Depth, age, dead letters, file size, and why delivery waits, as plain values."""
+        return self._worker.status()
+
+    def flush(self, timeout: float = 30.0) -> Flushed:
+        """Waits until all that was captured before this call is delivered.
+
+        Args:
+            timeout: the longest wait in seconds.
+
+        Returns:
+            ``Flushed(delivered, pending, dead)``, true only if everything captured before is delivered.
+            Without a live relay, here or in another process, it returns at once.
+        """
+        self._spill.retry()
+        return self._worker.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> Flushed:
+        """Delivers what it can within the timeout, then stops the relay and closes the outbox.
+
+        What is left stays in the outbox for the next start. A capture after close opens it again.
+        """
+        self._spill.retry()
+        return self._worker.close(timeout)
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def _open(self) -> None:
+        if _interceptor is None:
+            self.outbox.ready()
+            self._worker.start()
+
+
+def configure(trail: AuditTrail) -> AuditTrail:
+    """Makes this the process's default trail, and returns it."""
+    global _default
+    if not isinstance(trail, AuditTrail):
+        raise ConfigurationError(f"configure({trail!r}): pass an AuditTrail")
+    _default = trail
+    return trail
+
+
+def get_trail() -> AuditTrail:
+    """The process's default trail.
+
+    Raises:
+        NoTrail: nothing was configured.
+    """
+    if _default is None:
+        if _interceptor is not None:
+            return AuditTrail("intercepted.db", extension="test")
+        raise NoTrail
+    return _default
+
+
+def record(event: str, /, **fields: Any) -> str:
+    """Captures one record into the default trail: see :meth:`AuditTrail.record`."""
+    return get_trail().record(event, **fields)
+
+
+def record_many(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Captures records into the default trail, all or none: see :meth:`AuditTrail.record_many`."""
+    return get_trail().record_many(records)
+
+
+@contextmanager
+def intercepted(interceptor: Interceptor) -> Iterator[None]:
+    """Hands every capture of this process to the interceptor instead of an outbox (for tests)."""
+    global _interceptor
+    outer, _interceptor = _interceptor, interceptor
+    try:
+        yield
+    finally:
+        _interceptor = outer

@@ -1,0 +1,240 @@
+"""Which rule a request gets, and which route it is reported under."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from auditbox.capture.request import LiveInfo, Request
+from auditbox.capture.rules import Rules, status_test
+from auditbox.errors import ConfigurationError
+
+
+def answered(
+    method: str, path: str, *, tail: str | None = None, params: Mapping[str, Any] | None = None, **known: Any
+) -> Request:
+    """A request that the application has answered, with what a framework says of its route."""
+    request = Request(
+        method,
+        path,
+        known.get("root", ""),
+        {},
+        headers=lambda: known.get("headers", {}),
+        client=lambda headers: "192.0.2.1",
+        routed=lambda: (tail, params or {}),
+    )
+    request.ended(known.get("status", 200), known.get("error"))
+    return request
+
+
+def event(rules: Rules, request: Request) -> str | None:
+    """The event under which the request is recorded."""
+    rule = rules.rule(request)
+    return rule.event(request) if rule else None
+
+
+ORDERS = Rules(
+    {
+        "POST /orders/{order_id}": "order.changed",
+        "POST /orders/export": "orders.exported",
+        "* /files/{rest:path}": "file.touched",
+        "post /orders/{id:int}/ship": "order.shipped",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "tail", "expected"),
+    [
+        ("POST", "/orders/7", None, "order.changed"),
+        ("GET", "/orders/7", None, None),
+        ("POST", "/orders/7/", None, None),
+        ("POST", "/orders/export", None, "orders.exported"),
+        ("POST", "/orders/export", "/orders/{x}", "order.changed"),
+        ("POST", "/orders/export", "/orders/export", "orders.exported"),
+        ("POST", "/orders/export", "/export", "orders.exported"),
+        ("POST", "/orders/7", "/orders/special", "order.changed"),
+        ("POST", "/orders/7/ship", "/{order_id}/ship", "order.shipped"),
+        ("DELETE", "/files/a/b.txt", "/files/{name:path}", "file.touched"),
+        ("POST", "/other", None, None),
+        ("POST", "/x/orders/7", None, None),
+        ("POST", "/orders/\udcff\x00\n", None, "order.changed"),
+        ("POST", "/orders/" + "x" * 2_000_000, None, "order.changed"),
+    ],
+)
+def test_routes(method: str, path: str, tail: str | None, expected: str | None) -> None:
+    """By method and path; where a framework has routed, a rule for another of its routes is not meant."""
+    assert event(ORDERS, answered(method, path, tail=tail)) == expected
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 399, 200, 299])
+def test_statuses_of_success(status: int) -> None:
+    """2xx and 3xx are recorded."""
+    assert event(ORDERS, answered("POST", "/orders/7", status=status)) == "order.changed"
+
+
+@pytest.mark.parametrize("status", [307, 308, 400, 404, 422, 500, 503])
+def test_statuses_of_nothing(status: int) -> None:
+    """Errors are not, nor what asks for the same request at another place: it has not happened here."""
+    assert event(ORDERS, answered("POST", "/orders/7", status=status)) is None
+
+
+def test_failed_names_the_event_of_a_failure() -> None:
+    """4xx, 5xx, an exception and an abort are failures; 307 is neither."""
+    rules = Rules({"POST /orders/{id}": {"event": "order.changed", "failed": "order.refused"}})
+    for status in (400, 422, 500):
+        assert event(rules, answered("POST", "/orders/7", status=status)) == "order.refused"
+    assert (
+        event(rules, answered("POST", "/orders/7", status=None, error=KeyboardInterrupt())) == "order.refused"
+    )
+    assert event(rules, answered("POST", "/orders/7", status=307)) is None
+
+
+@pytest.mark.parametrize("statuses", [range(400, 500), {404}, 404, lambda status: status == 404, [404]])
+def test_statuses_may_be_named(statuses: Any) -> None:
+    """For all rules or for one: a container, a callable or a number."""
+    request = answered("POST", "/orders/7", status=404)
+    assert event(Rules({"POST /orders/{id}": "order.missing"}, statuses=statuses), request) == "order.missing"
+    rule = {"event": "order.missing", "statuses": statuses}
+    assert event(Rules({"POST /orders/{id}": rule}, statuses=200), request) == "order.missing"
+    assert not status_test(statuses)(200)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_every_is_for_what_changes_something(method: str) -> None:
+    """One rule for all requests that change something and have no rule of their own."""
+    rules = Rules({"POST /orders/{id}": "order.changed"}, every="http.changed")
+    assert event(rules, answered(method, "/else")) == "http.changed"
+    assert event(rules, answered("POST", "/orders/7")) == "order.changed"
+    for safe in ("GET", "HEAD", "OPTIONS"):
+        assert event(rules, answered(safe, "/else")) is None
+
+
+def test_a_callable_chooses() -> None:
+    """It gets the answered request and gives a rule, an event or nothing."""
+
+    def choose(request: Request) -> dict[str, Any] | str | None:
+        if request.method == "GET":
+            return "report.read"
+        return {"event": "order.changed", "object": "{id}"} if request.route == "/orders/{id}" else None
+
+    rules = Rules(choose)
+    assert event(rules, answered("POST", "/orders/7", tail="/orders/{id}")) == "order.changed"
+    assert event(rules, answered("GET", "/report")) == "report.read"
+    assert event(rules, answered("POST", "/orders/7", tail="/orders/{id}", status=404)) is None
+    assert event(rules, answered("POST", "/else")) is None
+
+
+def test_which_requests_may_be_recorded() -> None:
+    """Known before the application runs: fail_closed asks only for those."""
+    assert ORDERS.concern(answered("POST", "/orders/7"))
+    assert not ORDERS.concern(answered("POST", "/else"))
+    assert Rules(every="http.changed").concern(answered("POST", "/else"))
+    assert not Rules(every="http.changed").concern(answered("GET", "/else"))
+    assert Rules(lambda request: None).concern(answered("GET", "/else"))
+    assert not Rules().concern(answered("POST", "/else"))
+
+
+@pytest.mark.parametrize(
+    ("path", "tail", "params", "route"),
+    [
+        ("/orders/7", "/orders/{id}", {"id": 7}, "/orders/{id}"),
+        ("/api/orders/7", "/orders/{id}", {"id": 7}, "/api/orders/{id}"),
+        ("/t/acme/orders/7", "/orders/{id}", {"id": "7", "tenant": "acme"}, "/t/{tenant}/orders/{id}"),
+        ("/orders/orders/7", "/{id}/{n}", {"id": "orders", "n": "7"}, "/orders/{id}/{n}"),
+        ("/files/a/b", "/files/{rest:path}", {"rest": "a/b"}, "/files/{rest:path}"),
+        ("/orders", "", {}, "/orders"),
+        ("/static/x.css", "/static", {"path": "x.css"}, "/static/x.css"),
+        ("/orders/7", None, {}, "/orders/7"),
+    ],
+)
+def test_the_route_of_a_request(path: str, tail: str | None, params: dict[str, Any], route: str) -> None:
+    """The template with the prefixes of mounts and routers, which the inner route does not know."""
+    assert answered("GET", path, tail=tail, params=params).route == route
+    assert answered("GET", path, tail=tail, params=params, root="/root").route == "/root" + route
+
+
+def test_the_rules_route_and_parameters() -> None:
+    """Without a framework the rule says what the path means; a framework's converted values win."""
+    request = answered("POST", "/orders/7/ship", params={"id": 7})
+    assert ORDERS.rule(request) is not None
+    assert (request.route, request.path_params) == ("/orders/{id:int}/ship", {"id": 7})
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-request-id": " req-1 ", "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}, "req-1"),
+        ({"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "mpt-task-id": "t"}, "a" * 32),
+        ({"traceparent": "nonsense", "mpt-task-id": "TSK-1"}, "TSK-1"),
+        ({"x-request-id": "x" * 2_000_000}, "x" * 128),
+        ({}, None),
+    ],
+)
+def test_the_id_of_a_request(headers: dict[str, str], expected: str | None) -> None:
+    """The caller's own id, else the trace's, else the Marketplace task's; never an endless one."""
+    assert answered("GET", "/", headers=headers).id == expected
+
+
+def test_what_is_known_of_a_request() -> None:
+    """What is unknown is absent."""
+    info = answered("GET", "/orders/7", headers={"user-agent": "curl"}).info()
+    assert info.pop("durationMs") >= 0
+    assert info == {
+        "method": "GET",
+        "route": "/orders/7",
+        "path": "/orders/7",
+        "status": 200,
+        "address": "192.0.2.1",
+        "userAgent": "curl",
+    }
+
+
+def test_a_running_request_is_seen_as_it_stands() -> None:
+    """What is captured inside the request sees the route once it is known, and no status before its time."""
+    route: list[str] = []
+    request = Request(
+        "GET",
+        "/orders/7",
+        "",
+        {},
+        headers=dict,
+        client=lambda headers: None,
+        routed=lambda: (route[0] if route else None, {}),
+    )
+    live = LiveInfo(request)
+    assert dict(live) == {"method": "GET", "route": "/orders/7", "path": "/orders/7"}
+    route.append("/orders/{id}")
+    assert (live["route"], "status" in live, len(live)) == ("/orders/{id}", False, 3)
+    request.ended(204)
+    assert live["status"] == 204
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"routes": {"/orders": "order.changed"}},
+        {"routes": {"POST orders": "order.changed"}},
+        {"routes": {"POST /orders/{id}/{id}": "order.changed"}},
+        {"routes": {"POST /orders/{id": "order.changed"}},
+        {"routes": {"POST /orders/{}": "order.changed"}},
+        {"routes": {7: "order.changed"}},
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "object": "{order_id}"}}},
+        {"routes": {"POST /orders/{id}": {"evnt": "order.changed"}}},
+        {"routes": {"POST /orders/{id}": {"object": "{id}"}}},
+        {"routes": {"POST /orders/{id}": {"event": "order.{id}"}}},
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "failed": "a b"}}},
+        {"routes": {"POST /orders/{id}": 7}},
+        {"routes": ["POST /orders"]},
+        {"every": {}},
+        {"every": "order changed"},
+        {"statuses": "2xx"},
+        {"statuses": 2.5},
+    ],
+)
+def test_mistakes_are_found_at_construction(options: dict[str, Any]) -> None:
+    """A rule that cannot work is an error when the application starts."""
+    with pytest.raises(ConfigurationError):
+        Rules(**options)
