@@ -107,7 +107,22 @@ def test_short_events_get_the_extension(event: str, extension: str | None, full:
 
 
 @pytest.mark.parametrize(
-    "event", ["", ".", "a..b", "a b", "a.", "extensions.", "extensions.shop", "platform.a.b", 5, None]
+    "event",
+    [
+        "",
+        ".",
+        "a..b",
+        "a b",
+        "a.",
+        "extensions.",
+        "extensions.shop",
+        "platform.a.b",
+        5,
+        None,
+        'a"b',
+        "a\\b",
+        "a\ud800",
+    ],
 )
 def test_a_malformed_event_is_refused_by_name(event: object) -> None:
     """The message holds the value and the form."""

@@ -1,4 +1,8 @@
-"""From what the caller says to the bytes that are stored and later sent: validate, enrich, redact, encode."""
+"""From what the caller says to the bytes that are stored and later sent: validate, enrich, redact, encode.
+
+What auditbox itself knows for certain (the event, the entry's id, the time) is joined to the bytes after the
+redaction, which so can never alter it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from auditbox.context import current_scope, current_trace
+from auditbox.context import Scope, current_scope, current_trace
 from auditbox.encoding import cut, plain, to_json
 from auditbox.errors import ConfigurationError, RecordError
 from auditbox.names import Events, check_object_id
@@ -18,14 +22,23 @@ from auditbox.uuid7 import uuid7
 SHARES = frozenset({"name", "address", "user_agent", "source", "trace"})
 """What every reader of the object may see only where the application says so (``share=``)."""
 
-_REQUEST = {"id": "id", "method": "method", "route": "route", "status": "status", "durationMs": "durationMs"}
+_REQUEST = ("id", "method", "route", "status", "durationMs")
 _SHARED_REQUEST = {"address": "address", "user_agent": "userAgent"}
-_OBJECT_FIELDS = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
+_OBJECT = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
 _LONGEST_TEXT = 4096
+_LEAST_BYTES = 4 * _LONGEST_TEXT
 
 
 class Composer:
-    """Makes drafts. One per trail; holds what is the same for every record of it."""
+    """Makes drafts. One per trail; holds what is the same for every record of it.
+
+    Args:
+        events: what may be submitted, and how it is called.
+        redaction: what is masked.
+        share: see :data:`SHARES`.
+        default_object: the object of records that name none.
+        max_record_bytes: the most that a body may take.
+    """
 
     def __init__(
         self,
@@ -36,16 +49,16 @@ class Composer:
         default_object: str | None = None,
         max_record_bytes: int = 256 * 1024,
     ) -> None:
-        self._resolve = events.resolve
-        self._clean, self._text = redaction.clean, redaction.text
+        self._resolve, self._redaction = events.resolve, redaction
         self._share = frozenset(share)
         if unknown := self._share - SHARES:
             raise ConfigurationError(f"share={sorted(unknown)}: known are {', '.join(sorted(SHARES))}")
         self._default_object = None if default_object is None else check_object_id(default_object)
-        if max_record_bytes < 4 * _LONGEST_TEXT:
-            raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {4 * _LONGEST_TEXT}")
-        self._max_bytes = max_record_bytes
-        self._second, self._stamp = 0, ""
+        if max_record_bytes < _LEAST_BYTES:
+            raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
+        self._most_bytes = max_record_bytes
+        self._request_names = (*_REQUEST, *(_SHARED_REQUEST[s] for s in self._share & _SHARED_REQUEST.keys()))
+        self._stamp = (0, "")
 
     def draft(
         self,
@@ -69,131 +82,140 @@ class Composer:
         full, title = self._resolve(event)
         scope = current_scope()
         if scope is not None:
-            object = object or scope.get("object")
-            actor = actor or scope.get("actor")
-            request = {**(scope.get("request") or {}), **(request or {})} or None
-            outer = scope.get("documents")
-            documents = {**outer, **(documents or {})} if outer else documents
-        id = uuid7()
-        own: dict[str, Any] = {
-            "id": id,
-            "occurredAt": self._now() if occurred_at is None else _occurred(occurred_at),
-        }
+            object, actor, request, documents = _completed(scope, object, actor, request, documents)
         about = self._object(object or self._default_object, event)
-        self._enrich(own, actor, request, source, outcome)
-        summary = title if not summary else self._text(_text("summary", summary))
-        details = self._details(summary, own) if not details else self._text(_text("details", details))
-        payload = {"event": full, "summary": summary, "details": details, "object": about}
-        body = self._encode(payload, self._documents(documents), own)
+        own: dict[str, Any] = {}
+        if not (actor is request is outcome is None) or self._share:
+            own = self._own(actor, request, source, outcome)
+        if summary is None or summary == "":
+            summary = title
+        elif type(summary) is not str:
+            summary = _text("summary", summary)
+        if not details:
+            details = _details(summary, own)
+        elif type(details) is not str:
+            details = _text("details", details)
+        known = _mapping(documents) if documents else {}
+        known["auditbox"] = own
+        id = uuid7()
+        occurred = self._now() if occurred_at is None else _occurred(occurred_at)
+        body = self._body(
+            full, {"summary": summary, "details": details, "object": about, "documents": known}, id, occurred
+        )
         return Draft(id, about["id"] if lane is None else _lane(lane), body)
 
     def _now(self) -> str:
-        now = time.time_ns() // 1_000_000
-        second, milliseconds = divmod(now, 1000)
-        if second != self._second:
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
-        return f"{self._stamp}.{milliseconds:03d}Z"
+        second, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+        known, stamp = self._stamp  # one value, so that threads see a second and its text together
+        if second != known:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = (second, stamp)
+        return f"{stamp}.{milliseconds:03d}Z"
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
             return {"id": check_object_id(given)}
         if given is None:
             raise RecordError(
-                "object",
-                None,
-                f"{event} needs an object: object=…, audit_context(object=…) or default_object=…",
+                "object", None, f"{event} needs one: object=…, audit_context(object=…) or default_object=…"
             )
-        if isinstance(given, Mapping):
-            if unknown := given.keys() - _OBJECT_FIELDS.keys():
-                raise RecordError(
-                    "object",
-                    given,
-                    f"unknown key {sorted(map(str, unknown))[0]!r}; known: id, name, objectType",
-                )
-            about = {_OBJECT_FIELDS[key]: value for key, value in given.items() if value is not None}
-        else:
-            names = {"id": "id", "name": "name", "object_type": "objectType"}
-            about = {wire: getattr(given, name, None) for name, wire in names.items()}
-            about = {wire: value for wire, value in about.items() if isinstance(value, str)}
+        about = _object_parts(given)
         check_object_id(about.get("id", given))
-        cleaned = self._clean(about)
-        assert isinstance(cleaned, dict)
-        return cleaned
+        return about
 
-    def _enrich(self, own: dict[str, Any], actor: Any, request: Any, source: Any, outcome: Any) -> None:
+    def _own(self, actor: Any, request: Any, source: Any, outcome: Any) -> dict[str, Any]:
+        """What goes into ``documents["auditbox"]`` besides the id and the time."""
         share = self._share
+        own: dict[str, Any] = {}
         if actor is not None and (who := self._actor(actor)):
             own["actor"] = who
         if request is not None and (what := self._request(request)):
             own["request"] = what
         if share and "trace" in share and (trace := current_trace()):
             own["trace"] = trace
-        if source is not None and "source" in share:
-            own["source"] = self._clean(source)
+        if share and "source" in share and source is not None:
+            own["source"] = source
         if outcome is not None:
-            own["outcome"] = self._clean({"status": outcome} if isinstance(outcome, str) else outcome)
+            own["outcome"] = {"status": outcome} if isinstance(outcome, str) else outcome
+        return own
 
     def _actor(self, actor: Any) -> dict[str, Any]:
         if isinstance(actor, str):
-            return {"id": self._text(actor)}
+            return {"id": actor}
         known = plain(actor)
         if not isinstance(known, dict):
             raise RecordError("actor", actor, "an id, or a mapping with an id and perhaps a name")
-        if "name" not in self._share:
-            known = {"id": known["id"]} if known.get("id") is not None else {}
-        cleaned = self._clean(known)
-        return cleaned if isinstance(cleaned, dict) else {}
+        if "name" in self._share:
+            return known
+        return {"id": known["id"]} if known.get("id") is not None else {}
 
     def _request(self, request: Any) -> dict[str, Any]:
         if not isinstance(request, Mapping):
             raise RecordError("request", request, "a mapping with id, method, route, address, …")
-        names = dict(_REQUEST)
-        names.update({wire: wire for share, wire in _SHARED_REQUEST.items() if share in self._share})
-        known = {name: request[name] for name in names if request.get(name) is not None}
-        cleaned = self._clean(known)
-        return cleaned if isinstance(cleaned, dict) else {}
+        return {name: request[name] for name in self._request_names if request.get(name) is not None}
 
-    def _details(self, summary: str, own: dict[str, Any]) -> str:
-        """The portal shows the token as the actor, so the text names who really acted."""
-        actor = own.get("actor")
-        if not actor:
-            return summary
-        return f"{summary} by {{{{auditbox.actor.{'name' if actor.get('name') else 'id'}}}}}"
-
-    def _documents(self, documents: Mapping[str, Any] | None) -> dict[str, Any]:
-        if not documents:
-            return {}
-        if not isinstance(documents, Mapping):
-            raise RecordError("documents", documents, "a mapping of names to values")
-        if "auditbox" in documents:
-            raise RecordError("documents", "auditbox", "this name is reserved for what auditbox adds itself")
-        cleaned = self._clean(documents)
-        return cleaned if isinstance(cleaned, dict) else {"documents": cleaned}
-
-    def _encode(self, payload: dict[str, Any], documents: dict[str, Any], own: dict[str, Any]) -> bytes:
+    def _body(self, event: str, rest: dict[str, Any], id: str, occurred: str) -> bytes:
         """The wire's JSON. It ends in the three braces of auditbox, documents and the record itself."""
-        payload["documents"] = {**documents, "auditbox": own}
-        body = to_json(payload)
-        if len(body) <= self._max_bytes:
-            return body
-        return self._shorten(payload, own)
+        encoded = self._redaction.encode(rest)
+        room = self._most_bytes - len(event) - 160
+        if len(encoded) > room:
+            encoded = self._shortened(rest, room)
+        comma = "" if encoded.endswith(b"{}}}") else ","
+        head, tail = f'{{"event":"{event}",', f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
+        return b"%b%b%b" % (head.encode(), encoded[1:-3], tail.encode())
 
-    def _shorten(self, payload: dict[str, Any], own: dict[str, Any]) -> bytes:
+    def _shortened(self, rest: dict[str, Any], room: int) -> bytes:
         """What is too large has its documents cut and marked; never dropped."""
+        clean: Any = self._redaction.clean(rest)
         for field in ("summary", "details"):
-            if len(payload[field]) > _LONGEST_TEXT:
-                payload[field] = payload[field][:_LONGEST_TEXT] + "…[cut]"
-        payload["object"] = {key: value[:_LONGEST_TEXT] for key, value in payload["object"].items()}
-        documents = payload["documents"]
-        del documents["auditbox"]
-        kept = {key: own[key] for key in ("id", "occurredAt")}
-        rest = {key: value for key, value in own.items() if key not in kept}
-        kept.update(cut(rest, self._max_bytes // 4))
-        payload["documents"] = {"auditbox": kept}
-        room = self._max_bytes - len(to_json(payload))
-        payload["documents"] = {**cut(documents, room), "auditbox": kept}
-        return to_json(payload)
+            if len(clean[field]) > _LONGEST_TEXT // 4:
+                clean[field] = clean[field][: _LONGEST_TEXT // 4] + "…[cut]"
+        clean["object"] = {"id": clean["object"]["id"], **cut(clean["object"], _LONGEST_TEXT)}
+        documents, own = clean["documents"], clean["documents"].pop("auditbox")
+        clean["documents"] = {"auditbox": cut(own, _LONGEST_TEXT)}
+        clean["documents"] = {**cut(documents, room - len(to_json(clean))), **clean["documents"]}
+        return to_json(clean)
+
+
+def _completed(scope: Scope, object: Any, actor: Any, request: Any, documents: Any) -> tuple[Any, ...]:
+    """What the call says, else what the context knows; requests and documents are joined."""
+    known, outer = scope.get("request"), scope.get("documents")
+    if known:
+        request = {**known, **request} if request else known
+    if outer:
+        documents = {**outer, **_mapping(documents)} if documents else outer
+    return object or scope.get("object"), actor or scope.get("actor"), request, documents
+
+
+def _mapping(documents: Any) -> dict[str, Any]:
+    """A copy of the documents, of which only the outermost dict is new."""
+    if not isinstance(documents, Mapping):
+        raise RecordError("documents", documents, "a mapping of names to values")
+    if "auditbox" in documents:
+        raise RecordError("documents", "auditbox", "this name is reserved for what auditbox adds itself")
+    try:
+        return {**documents}
+    except Exception:  # noqa: BLE001 - keys that are no texts, a thread that changes it, a mapping that fails
+        copied = plain(documents)
+        return copied if isinstance(copied, dict) else {"documents": copied}
+
+
+def _object_parts(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        parts = {wire: getattr(given, name, None) for name, wire in _OBJECT.items()}
+        return {wire: value for wire, value in parts.items() if isinstance(value, str)}
+    if unknown := given.keys() - _OBJECT.keys():
+        first = sorted(map(str, unknown))[0]
+        raise RecordError("object", given, f"unknown key {first!r}; known: id, name, objectType")
+    return {_OBJECT[name]: value for name, value in given.items() if value is not None}
+
+
+def _details(summary: str, own: Mapping[str, Any]) -> str:
+    """The portal shows the token as the actor, so the text names who really acted."""
+    actor = own.get("actor")
+    if not actor:
+        return summary
+    return f"{summary} by {{{{auditbox.actor.{'name' if actor.get('name') else 'id'}}}}}"
 
 
 def _text(field: str, value: object) -> str:

@@ -15,7 +15,7 @@ OBJECT_ID = re.compile(r"[A-Z]{3,4}(?:-[0-9]{4})+")
 SUBMITTED_EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
 """``extensions.<extension>.<event>``: the only events that a client may submit (canon BR-004)."""
 
-_SEGMENTS = re.compile(r"[^.\s]+(?:\.[^.\s]+)*")
+_SEGMENTS = re.compile(r"""[^.\s"'\\]+(?:\.[^.\s"'\\]+)*""")
 
 
 def check_object_id(value: object) -> str:
@@ -31,7 +31,7 @@ def full_event(event: object, extension: str | None = None) -> str:
     Raises:
         RecordError: the event has no dotted form, or is short and there is no extension to put before it.
     """
-    if isinstance(event, str):
+    if isinstance(event, str) and event.isprintable():
         if event.startswith("extensions."):
             if SUBMITTED_EVENT.fullmatch(event) and _SEGMENTS.fullmatch(event):
                 return event

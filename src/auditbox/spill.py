@@ -17,7 +17,7 @@ logger = logging.getLogger("auditbox.spill")
 
 
 class Spill:
-    """Keeps drafts until they can be appended; true while it holds any.
+    """Keeps drafts until they can be appended; ``kept`` is what it holds.
 
     The documented exception from the promise: what is in here is lost with the process, and it is
     delivered later than what was captured after it.
@@ -26,29 +26,26 @@ class Spill:
     def __init__(self, append: Callable[[Sequence[Draft]], None], size: int = 1000) -> None:
         self._append = append
         self._size = size
-        self._kept: deque[Draft] = deque()
+        self.kept: deque[Draft] = deque()
         self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._kept)
 
     def keep(self, draft: Draft | None, error: Exception, event: str, about: object) -> None:
         """Keeps a draft, or says what is lost where there is none or no room for it."""
         reason = f"{type(error).__name__}: {error}"
-        if draft is None or len(self._kept) >= self._size:
+        if draft is None or len(self.kept) >= self._size:
             logger.error("audit record of %s about %r is lost: %s", event, about, reason)
             return
-        self._kept.append(draft)
+        self.kept.append(draft)
         logger.warning("audit record of %s about %r waits in memory: %s", event, about, reason)
 
     def retry(self) -> None:
         """Appends what is kept, oldest first; leaves it where it is if that still fails."""
-        if not self._kept or not self._lock.acquire(blocking=False):
+        if not self.kept or not self._lock.acquire(blocking=False):
             return
         try:
-            while self._kept:
-                self._append((self._kept[0],))
-                self._kept.popleft()
+            while self.kept:
+                self._append((self.kept[0],))
+                self.kept.popleft()
         except OutboxError:
             return
         finally:

@@ -202,7 +202,7 @@ class AuditTrail:
         draft = self._draft({"event": event, **fields})
         if _interceptor is not None:
             _interceptor((draft,))
-        elif not self._spill and self.outbox.try_append((draft,)):
+        elif not self._spill.kept and self.outbox.try_append((draft,)):
             self._worker.notify()
         else:
             await asyncio.to_thread(self._store, (draft,))
@@ -223,7 +223,7 @@ class AuditTrail:
             raise RecordError("record", sorted(unknown)[0], f"unknown key; known are {known}") from error
 
     def _store(self, drafts: Sequence[Draft]) -> None:
-        if self._spill:
+        if self._spill.kept:
             self._spill.retry()
         self._append(drafts)
         self._worker.notify()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 
-_VERSION = 0x7 << 76
-_VARIANT = 0x2 << 62
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+# Of its own, so that nobody's seed() makes two programs give the same ids; seeded anew after a fork.
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)
 
 
 def uuid7() -> str:
     """A new UUIDv7 as its 36-character text."""
-    random = int.from_bytes(os.urandom(10), "big")
-    milliseconds = time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF
-    value = milliseconds << 80 | _VERSION | (random & _RANDOM_A) | _VARIANT | (random & _RANDOM_B)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    milliseconds = time.time_ns() // 1_000_000
+    bits = _random.getrandbits(74)
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as an f-string of slices
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        bits >> 62,
+        0x8000 | bits >> 48 & 0x3FFF,
+        bits & 0xFFFFFFFFFFFF,
+    )

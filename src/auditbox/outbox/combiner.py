@@ -92,12 +92,26 @@ class Combiner:
             raise job.error
         return job.result
 
-    def try_run(self, job: Job) -> bool:
-        """Does the job if nobody is writing and nobody waits; False without waiting otherwise."""
+    def enter_alone(self) -> bool:
+        """Takes the lead for a caller that finds nobody writing or waiting; it must :meth:`leave`."""
         if self._queue or not self._lead.acquire(blocking=False):
             return False
-        if self._leading:
+        if self._leading:  # this very thread leads, and was interrupted by a signal
             self._lead.release()
+            return False
+        self._leading = True
+        return True
+
+    def leave(self) -> None:
+        """Ends a lead; whoever came meanwhile is served."""
+        self._leading = False
+        self._lead.release()
+        if self._queue:
+            self._pass_on()
+
+    def try_run(self, job: Job) -> bool:
+        """Does the job if nobody is writing and nobody waits; False without waiting otherwise."""
+        if not self.enter_alone():
             return False
         self._queue.append(job)
         self._take_the_lead(job)
@@ -132,9 +146,7 @@ class Combiner:
             while self._queue and (job is None or not job.done):
                 self._lead_once()
         finally:
-            self._leading = False
-            self._lead.release()
-            self._pass_on()
+            self.leave()
 
     def _lead_once(self) -> None:
         batch: list[Job] = []

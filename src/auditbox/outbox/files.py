@@ -130,17 +130,18 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = None
-        self._mark = b""
+        self.descriptor: int | None = None
+        self.mark = b""
+        """What this lock writes into its file when it was not the last one there: see :meth:`undisturbed`."""
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free."""
-        if self._descriptor is None:
+        if self.descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(self.path, flags, 0o600)
-            self._mark = os.urandom(8)
+            self.descriptor = os.open(self.path, flags, 0o600)
+            self.mark = os.urandom(8)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -164,22 +165,22 @@ class FileLock:
         The last one who asked leaves a mark in the lock's file. So a writer knows in one small read whether
         what it remembers of the outbox still holds.
         """
-        assert self._descriptor is not None
-        if os.pread(self._descriptor, 8, 0) == self._mark:
+        assert self.descriptor is not None
+        if os.pread(self.descriptor, 8, 0) == self.mark:
             return True
-        os.pwrite(self._descriptor, self._mark, 0)
+        os.pwrite(self.descriptor, self.mark, 0)
         return False
 
     def release(self) -> None:
         """Lets go of the lock and keeps its file open."""
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if self.descriptor is not None:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def forget(self) -> None:
         """Closes our copy of the descriptor; the lock itself goes when the last copy does."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
 
 
 def sync(path: Path) -> bool:

@@ -13,7 +13,7 @@ from auditbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
 
-_ROW = 128
+ROW = 128
 """Bytes that an entry takes beside its body: id, lane, checksum, SQLite's own."""
 
 
@@ -24,17 +24,18 @@ class Room:
         if not isinstance(max_bytes, int) or max_bytes < 1 << 20:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: a whole number, at least 1 MiB (1048576)")
         self._wal, self.max_bytes = wal, max_bytes
-        self._left = 0
+        self.left = 0
+        """Bytes that may be written before the disk is asked again."""
 
     @staticmethod
     def need(drafts: Sequence[Draft]) -> int:
         """The bytes that these take: everything is written into the WAL, and from there into the file."""
-        return 2 * (sum([len(draft.body) for draft in drafts]) + _ROW * len(drafts))
+        return 2 * (sum([len(draft.body) for draft in drafts]) + ROW * len(drafts))
 
     def spend(self, need: int) -> bool:
         """Whether there is room for this many bytes, as far as was counted."""
-        self._left -= need
-        return self._left >= 0
+        self.left -= need
+        return self.left >= 0
 
     def measure(self, db: sqlite3.Connection) -> int:
         """What is left, in bytes (negative: over), by the pages in use and the WAL's size."""
@@ -44,7 +45,7 @@ class Room:
         used = pages * db.execute("PRAGMA page_size").fetchone()[0] + self.wal_bytes()
         # Measured again after each 64th part, so that what other processes write is seen.
         left = self.max_bytes - used
-        self._left = min(left, self.max_bytes // 64)
+        self.left = min(left, self.max_bytes // 64)
         return int(left)
 
     def wal_bytes(self) -> int:

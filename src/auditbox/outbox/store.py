@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -15,12 +16,13 @@ from auditbox.outbox import forking, layout, transitions
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner, Job
 from auditbox.outbox.files import FileLock, logger, prepare_directory
-from auditbox.outbox.room import Room
+from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transitions import checksum
 
 T = TypeVar("T")
 _NEWEST, _APPEND = SQL["newest"], SQL["append"]
+_LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 _EVICTION = 256
 _GLANCE = 0.05
 """Seconds after which the file is looked at again: with a deleted file all that it held is gone anyway."""
@@ -46,7 +48,7 @@ class Store:
         self._bound, self._room = bound, room
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._looked_at = 0.0
+        self._look_at = 0.0
         self._seq: int | None = None
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._combiner = Combiner(self._commit, bound)
@@ -60,7 +62,48 @@ class Store:
 
     def append(self, drafts: Sequence[Draft]) -> None:
         """Appends in one transaction, together with whoever else waits."""
-        self._run(Job(drafts))
+        if len(drafts) != 1 or not self._append_alone(drafts[0]):
+            self._run(Job(drafts))
+
+    def _append_alone(self, draft: Draft) -> bool:
+        """The usual capture: nobody else is writing, nothing has changed. False: it takes the long way.
+
+        Does for one draft what :meth:`_commit` does for a batch, in a third of the time: what calls would
+        cost here, every capture would pay.
+        """
+        combiner, lock, room = self._combiner, self._lock, self._room
+        if not combiner.enter_alone():
+            return False
+        try:
+            db, descriptor, newest = self._db, lock.descriptor, self._seq
+            id, lane, body = draft
+            need = 2 * (len(body) + ROW)
+            if (
+                db is None
+                or descriptor is None
+                or newest is None
+                or room.left < need
+                or time.monotonic() >= self._look_at
+                or self._pid != os.getpid()
+            ):
+                return False
+            fcntl.flock(descriptor, _LOCK_NOW)
+            try:
+                if os.pread(descriptor, 8, 0) != lock.mark:
+                    return False
+                seq, self._seq = newest + 1, None
+                db.execute(_APPEND, (seq, id, lane, body, checksum(seq, id, lane, body)))
+                self._seq = seq
+                room.left -= need
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return False
+        except sqlite3.Error as error:
+            raise layout.translated(error, self.path) from error
+        finally:
+            combiner.leave()
+        return True
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """Appends if no other thread or process is writing; False at once otherwise."""
@@ -200,7 +243,7 @@ class Store:
 
     def _connection(self) -> sqlite3.Connection:
         now = time.monotonic()
-        if self._db is not None and (now - self._looked_at < _GLANCE or self._same_file()):
+        if self._db is not None and (now < self._look_at or self._same_file()):
             return self._db
         if self._db is not None:
             logger.error(
@@ -209,7 +252,7 @@ class Store:
             self._close()
         self._db, self.name = layout.open_database(self.path, **self._options)
         found = os.stat(self.path)
-        self._file, self._looked_at, self._seq = (found.st_dev, found.st_ino), now, None
+        self._file, self._look_at, self._seq = (found.st_dev, found.st_ino), now + _GLANCE, None
         return self._db
 
     def _same_file(self) -> bool:
@@ -217,7 +260,7 @@ class Store:
             found = os.stat(self._text)
         except OSError:
             return False
-        self._looked_at = time.monotonic()
+        self._look_at = time.monotonic() + _GLANCE
         return self._file == (found.st_dev, found.st_ino)
 
     def _close(self) -> None:
