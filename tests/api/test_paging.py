@@ -1,0 +1,161 @@
+"""All rows of a list: none lost, none doubled, whatever arrives meanwhile."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditbox.api import AuditApi, F
+from auditbox.emulator import Emulator, running
+from auditbox.emulator.fields import RECORDS
+from auditbox.emulator.identity import Caller
+from auditbox.emulator.query import parse_query
+from auditbox.emulator.reading import Reader
+from auditbox.emulator.rql.compile import stored_timestamp
+from auditbox.emulator.store import Store
+from auditbox.errors import ApiConnectionError, ApiStatusError
+from tests.api.conftest import QUICK, TOKEN
+
+READER = Caller("TKN-1234-5678", "T", "ACC-1234-5678", "A", "Vendor")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Growing(httpx.BaseTransport):
+    """A server to which records arrive between any two requests; at most ``cap`` rows a page."""
+
+    def __init__(self, first: list[int], arriving: list[list[int]], cap: int) -> None:
+        self.store, self.count, self.cap = Store(), 0, cap
+        self.arriving = list(arriving)
+        self.first = self.add(first)
+
+    def add(self, milliseconds: list[int]) -> set[str]:
+        rows = []
+        for offset in milliseconds:
+            self.count += 1
+            moment = (START + timedelta(milliseconds=offset)).isoformat()
+            id = f"AUD-0000-0000-0000-{self.count * 7919 % 10000:04}"
+            rows.append({"id": id, "event": f"e{offset % 3}", "timestamp": stored_timestamp(moment)})
+        self.store.add_all(rows)
+        return {row["id"] for row in rows}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        query = parse_query(request.url.query.decode())
+        query.limit = min(query.limit or self.cap, self.cap)
+        page = Reader(self.store, scoped=False).page(RECORDS, query, READER)
+        if self.arriving:
+            self.add(self.arriving.pop(0))
+        return httpx.Response(200, json=page)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    first=st.lists(st.integers(0, 6), max_size=25),
+    arriving=st.lists(st.lists(st.integers(0, 12), max_size=6), max_size=8),
+    cap=st.integers(1, 7),
+    order=st.sampled_from([None, "timestamp", "-timestamp", "event,-timestamp", "id"]),
+    select=st.sampled_from([None, "-timestamp"]),
+)
+def test_nothing_is_lost_or_doubled(
+    first: list[int], arriving: list[list[int]], cap: int, order: str | None, select: str | None
+) -> None:
+    """Every record that was there at the start comes exactly once, and no other one comes twice."""
+    server = Growing(first, arriving, cap)
+    with AuditApi("http://127.0.0.1:1", token=TOKEN, transport=server) as api:
+        ids = [row.id for row in api.records.iterate(order=order, select=select)]
+    assert len(ids) == len(set(ids))
+    assert server.first <= set(ids)
+
+
+def test_the_order_holds(api: AuditApi, emulator: Emulator) -> None:
+    """Rows come newest first by default, and oldest first on request."""
+    for number in range(25):
+        api.records.create(event="extensions.a.b", summary=str(number), details="d", object="ORD-1111-2222")
+    newest = [row.timestamp for row in api.records.iterate(limit=4)]
+    assert newest == sorted(newest, reverse=True)  # type: ignore[type-var]
+    assert len(newest) == 25
+    oldest = [row.timestamp for row in api.records.iterate(limit=4, order="timestamp")]
+    assert oldest == newest[::-1]
+    assert [row.summary for row in api.records.iterate(order="timestamp,id", offset=20)] == list(
+        map(str, range(20, 25))
+    )
+
+
+def test_pages_do_not_count_positions(api: AuditApi, emulator: Emulator) -> None:
+    """In order of time no page asks the server to pass over the rows before it."""
+    for number in range(10):
+        api.records.create(event="extensions.a.b", summary=str(number), details="d", object="ORD-1111-2222")
+    seen = emulator.requests()[-1]["number"]
+    assert len(list(api.records.iterate(F.event == "extensions.a.b", limit=3))) == 10
+    queries = [request["query"] for request in emulator.requests(after=seen)]
+    assert len(queries) >= 4
+    assert all("timestamp," in query for query in queries[1:])
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_streams(streaming: bool) -> None:
+    """A stream gives all rows, or as many as were asked for, with a server that streams and without."""
+    with running(streaming=streaming) as emulator, AuditApi(emulator.url, token=TOKEN) as api:
+        for number in range(12):
+            api.records.create(
+                event="extensions.a.b", summary=str(number), details="d", object="ORD-1111-2222"
+            )
+        assert sorted(int(row.summary or "") for row in api.records.stream()) == list(range(12))
+        few = api.records.stream(order="timestamp,id", limit=5, offset=3)
+        assert [row.summary for row in few] == ["3", "4", "5", "6", "7"]
+        assert list(api.records.stream(limit=0)) == []
+        assert [row.summary for row in api.records.stream(F.summary == "7", select="-event")] == ["7"]
+
+
+class Scripted(httpx.BaseTransport):
+    """Answers one stream."""
+
+    def __init__(self, body: bytes, count: str) -> None:
+        self.body, self.count = body, count
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {"MPT-Streaming": "true", "MPT-Item-Count": self.count}
+        return httpx.Response(200, content=self.body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [(b'{"id": "1", "event": "e"}\n', "2"), (b'{"id": "1"', "1"), (b"5\n", "1"), (b"", "1")],
+)
+def test_a_broken_stream(body: bytes, count: str) -> None:
+    """A stream that ends early or holds something else is an error, not a short answer."""
+    with (
+        AuditApi("http://127.0.0.1:1", token=TOKEN, transport=Scripted(body, count)) as api,
+        pytest.raises(ApiConnectionError),
+    ):
+        list(api.records.stream())
+
+
+def test_a_streams_small_print() -> None:
+    """Blank lines keep it alive, deleted rows count but do not come, and the last line needs no end."""
+    body = (
+        b'\n{"id": "1", "event": "e"}\r\n\n{"id": "2", "$meta": {"deleted": true}}\n{"id": "3", "event": "e"}'
+    )
+    with AuditApi("http://127.0.0.1:1", token=TOKEN, transport=Scripted(body, "3")) as api:
+        assert [row.id for row in api.records.stream()] == ["1", "3"]
+
+
+@pytest.mark.parametrize("body", [{"data": {}}, {"data": [5]}, {}, {"data": [{"id": 5}]}])
+def test_what_is_no_list(body: dict[str, Any]) -> None:
+    """A good status with something else than a list is an error of the client's tree."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=body))
+    with (
+        AuditApi("http://127.0.0.1:1", token=TOKEN, transport=transport, retries=QUICK) as api,
+        pytest.raises(ApiStatusError),
+    ):
+        list(api.records.iterate())
+
+
+def test_a_list_without_meta() -> None:
+    """Without $meta the page is the only one."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json={"data": [{"id": "1"}]}))
+    with AuditApi("http://127.0.0.1:1", token=TOKEN, transport=transport) as api:
+        assert [row.id for row in api.records.iterate()] == ["1"]
+        assert api.records.list().total == 1
