@@ -1,0 +1,61 @@
+"""``python -m auditbox.emulator``: serves, and prints the URL once it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from auditbox.emulator.server import serve
+from auditbox.errors import ConfigurationError
+
+
+def main() -> int:
+    """Serves until SIGINT, SIGTERM or (``--with-parent``) the end of standard input."""
+    options = vars(_parser().parse_args())
+    if options.pop("with_parent"):
+        threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        options["faults"] = _read_faults(options["faults"])
+        serve(**options, ready=lambda url: print(url, flush=True))
+    except ConfigurationError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m auditbox.emulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--db", metavar="FILE")
+    parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--seed", metavar="FILE")
+    parser.add_argument("--faults", metavar="FILE")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--allow-remote", action="store_true")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
+    return parser
+
+
+def _read_faults(path: str | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(f"faults: {path} cannot be read: {exc}") from exc
+
+
+def _follow_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

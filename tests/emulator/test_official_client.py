@@ -1,0 +1,79 @@
+"""The official client from PyPI, unchanged, against the emulator."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditbox.emulator import running
+
+PACKAGE = "mpt-api-client==7.0.0"
+SCRIPT = Path(__file__).with_name("official_client.py")
+
+
+def interpreter() -> str | None:
+    """A Python of at least 3.12, which the official client needs."""
+    if sys.version_info >= (3, 12):
+        return sys.executable
+    places = [*map(str, Path.home().glob(".pyenv/versions/3.1[23].*/bin")), *os.get_exec_path()]
+    names = [Path(place) / name for place in places for name in ("python3.12", "python3.13")]
+    return next((str(name) for name in names if name.exists() and works(name)), None)
+
+
+def works(python: Path) -> bool:
+    """Whether it is an interpreter; a version manager's shim may be none."""
+    return subprocess.run([python, "-c", "import venv"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of a virtual environment that has the official client."""
+    base = interpreter()
+    if base is None:
+        pytest.skip("the official client needs Python 3.12, and there is none here")
+    folder = tmp_path_factory.mktemp("official") / "venv"
+    subprocess.run([base, "-m", "venv", folder], check=True)
+    python = str(folder / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{PACKAGE} could not be installed: {done.stderr.strip().splitlines()[-1]}")
+    return python
+
+
+@pytest.mark.parametrize(
+    ("strict", "token", "seeded"),
+    [(False, "idt:TKN-1234-5678:secret", 0), (True, "idt:TKN-1111-1111:vendor", 2)],
+)
+def test_it_cannot_tell_the_difference(python: str, strict: bool, token: str, seeded: int) -> None:
+    """Every audit operation of the official client does what it should, and its errors are right."""
+    with running(process=True, strict=strict) as emulator:
+        command = [python, "-W", "ignore", str(SCRIPT), emulator.url, token]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout)
+    assert results.pop("created").startswith("AUD-")
+    assert results.pop("rendered").startswith("ORD-1208-2301-8479 by ")
+    many = 2500 + seeded
+    ones = [n for n in range(1, 2500) if n % 5 == 1 and str(n).startswith("1")]
+    assert results == {
+        "got": 'it\'s "a & b" + 50% é',
+        "ids": many,
+        "page": [5, many, 5],
+        "selected": ["ORD-1208-2301-8479", False],
+        "and": len(ones),
+        "or": 2,
+        "not": 1 + seeded,
+        "in": 1000,
+        "ilike": 1,
+        "any": 1,
+        "since": many,
+        "null": 1,
+        "streamed": many,
+        "updated": "D",
+        "errors": [[404, "Not Found"], [404, "Not Found"], [400, "Bad Request"], [400, "Bad Request"]],
+    }
