@@ -1,0 +1,14 @@
+"""Any value to plain JSON, plain JSON to bytes, and both to a bounded size. Nothing here raises.
+
+What cannot be encoded is never silently lost: it is replaced by a text that begins with a mark in brackets
+(``[repr]``, ``[recursion]``, ``[too deep]``, ``[too large]``, ``[unreadable]``, ``[base64]``, ``[cut]``).
+"""
+
+from __future__ import annotations
+
+from auditbox.encoding.convert import key_text, plain, unused
+from auditbox.encoding.cutting import cut
+from auditbox.encoding.types import LEAST, MOST, Json
+from auditbox.encoding.wire import raw_json, to_json
+
+__all__ = ["LEAST", "MOST", "Json", "cut", "key_text", "plain", "raw_json", "to_json", "unused"]

@@ -1,0 +1,43 @@
+"""Plain JSON to bytes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+
+from auditbox.encoding.convert import plain
+from auditbox.encoding.types import Json
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@functools.cache
+def _encoder() -> Callable[..., bytes]:
+    # Importing auditbox does not wait for pydantic-core: the first record does, once.
+    from pydantic_core import to_json as encode
+
+    return encode
+
+
+def raw_json(value: object) -> bytes:
+    """As :func:`to_json`, at full speed for what is JSON already; raises for what is not."""
+    return _encoder()(value, inf_nan_mode="strings")
+
+
+def to_json(value: Json) -> bytes:
+    """Compact UTF-8 JSON; never raises.
+
+    A lone surrogate, which UTF-8 cannot hold, becomes its escape as text (``\\udcff`` in six characters).
+    What turns out to be no plain JSON is converted first, as by :func:`auditbox.encoding.plain`.
+    """
+    try:
+        return raw_json(value)
+    except Exception:  # noqa: BLE001 - whatever pydantic-core says, the record must be encoded
+        return _patient_json(plain(value))
+
+
+def _patient_json(value: Json) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()

@@ -1,0 +1,124 @@
+"""A quick look: can there be anything to mask at all?
+
+Nearly no record holds a secret. So before any value is visited one by one, the whole text is reduced to a
+sketch (no case, no ``-`` and ``_``, every digit a ``0``) and searched twice by pydantic-core's regular
+expressions (Rust: linear in time): for some thirty literals in one pass, and only where one is found, for the
+patterns that they belong to. Both may see a secret where none is, never the other way round: whatever
+:mod:`auditbox.redaction.names` or :mod:`auditbox.redaction.texts` masks must be likely here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable
+
+from auditbox.redaction.names import WORDS, endings, folded
+
+_REDUCED = bytes(ord("0") if chr(octet) in "0123456789" else octet for octet in range(128)).lower() + bytes(
+    range(128, 256)
+)
+_IGNORED = b"-_"
+
+LITERALS = (
+    "pass", "pwd", "secret", "token", "auth", "cookie", "credent", "key", "sess", "jwt", "connectionstr",
+    "bearer", "basic", "idt:", "eyj", "://", '0":', 'none":', 'true":', 'false":',
+)  # fmt: skip
+"""One of these, or of the words, is in everything that :func:`_patterns` finds."""
+
+_HUGE = b"0" * 19
+_HUGE_INTEGER = re.compile(rb"[0-9]{19}")
+
+_PLATFORM_IDS = ("aut00000000", "tkn00000000")
+"""Sketches of the ids of Authorization and ApiToken objects: AUT-1234-5678."""
+
+
+def sketch(text: bytes) -> bytes:
+    """The UTF-8 text without case, ``-`` and ``_``, every digit a ``0``."""
+    return text.translate(_REDUCED, _IGNORED)
+
+
+def is_platform_object(value: object) -> bool:
+    """Whether this is the platform's Authorization or ApiToken, which are named like secrets."""
+    if type(value) is not dict or type(id := value.get("id")) is not str or len(id) > 16:
+        return False
+    return sketch(id.encode("utf-8", "replace")).decode() in _PLATFORM_IDS
+
+
+class Prefilter:
+    """Tells whether there may be something to mask.
+
+    Both questions compile their patterns when they are first asked: constructing must stay cheap.
+
+    Args:
+        named: the sensitive keys that the application added.
+    """
+
+    def __init__(self, named: Iterable[str] = ()) -> None:
+        self._words = [*WORDS, *(_in_sketch(name) for name in named)]
+
+    @functools.cached_property
+    def suspects_json(self) -> Callable[[bytes], bool]:
+        """Whether a value's JSON may hold secrets, keys that collide or integers beyond 64 bits."""
+        has_literal, is_likely = self._searches
+
+        def suspects_json(body: bytes) -> bool:
+            reduced = body.translate(_REDUCED, _IGNORED)
+            if has_literal(reduced) and is_likely(reduced):
+                return True
+            return _HUGE in reduced and _HUGE_INTEGER.search(body) is not None
+
+        return suspects_json
+
+    def suspects_text(self, text: str) -> bool:
+        """Whether a text, or several on lines of their own, may hold secrets."""
+        has_literal, is_likely = self._searches
+        reduced = text.encode("utf-8", "replace").translate(_REDUCED, _IGNORED)
+        return has_literal(reduced) and is_likely(reduced)
+
+    @functools.cached_property
+    def _searches(self) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
+        others = (word for word in self._words if not any(literal in word for literal in LITERALS))
+        literals = [*LITERALS, *others]
+        return _search("|".join(map(re.escape, literals))), _search("|".join(_patterns(self._words)))
+
+
+def _in_sketch(name: str) -> str:
+    """The name as a sketch of JSON shows it."""
+    return sketch(json.dumps(folded(name), ensure_ascii=False)[1:-1].encode("utf-8", "replace")).decode()
+
+
+def _patterns(words: Iterable[str]) -> list[str]:
+    key = r'":(?:[^tfn{]|\{' + _other_than_platform_objects() + ")"  # null, true and false are no secrets
+    quoted = r"""\"?[\\' \tt][\\"' \tt]*:|[\\"' \tt]*="""  # in a text, where JSON escapes quotes and tabs
+    return [
+        f"{endings('')}(?:{key}|:|{quoted})",
+        f'(?:{"|".join(map(re.escape, words))}|"tokens)(?:{key}|{quoted})',
+        r"(?:bearer|basic)[ \\\t]",
+        r"idt:",
+        r"eyj[a-z0]*\.",
+        r'://[^ /?#"<>]*@',
+        r"private key",
+        r'"(?:0[0.e+]*|none|true|false)":',  # keys that were no texts: they may collide with one that is
+    ]
+
+
+def _other_than_platform_objects() -> str:
+    """Matches as soon as what follows ``{`` is not ``"id":"aut00000000"``; Rust's engine has no lookahead."""
+    start = '"id":"'
+    differs = [re.escape(start[:index]) + f"[^{start[index]}]" for index in range(len(start))]
+    differs.append(re.escape(start) + "[^at]")
+    for id in _PLATFORM_IDS:
+        ending = id + '"'
+        differs += [
+            re.escape(start + ending[:index]) + f"[^{ending[index]}]" for index in range(1, len(ending))
+        ]
+    return f"(?:{'|'.join(differs)})"
+
+
+def _search(pattern: str) -> Callable[[bytes], bool]:
+    from pydantic_core import SchemaValidator, core_schema
+
+    schema = core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")
+    return SchemaValidator(schema).isinstance_python
