@@ -14,7 +14,7 @@ from typing import Any
 from auditbox.context import Scope, current_scope, current_trace
 from auditbox.encoding import cut, plain, to_json
 from auditbox.errors import ConfigurationError, RecordError
-from auditbox.names import Events, check_object_id
+from auditbox.names import Events, check_object_id, is_object_id
 from auditbox.outbox.base import Draft
 from auditbox.redaction import Redaction
 from auditbox.uuid7 import uuid7
@@ -27,6 +27,8 @@ _SHARED_REQUEST = {"address": "address", "user_agent": "userAgent"}
 _OBJECT = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
 _LONGEST_TEXT = 4096
 _LEAST_BYTES = 4 * _LONGEST_TEXT
+_OWN_BYTES = 512
+"""Of a body: the event, the id, the time, and what the relay joins when it sends."""
 
 
 class Composer:
@@ -49,14 +51,14 @@ class Composer:
         default_object: str | None = None,
         max_record_bytes: int = 256 * 1024,
     ) -> None:
-        self._resolve, self._redaction = events.resolve, redaction
+        self._resolve, self._encode, self._clean = events.resolve, redaction.encode, redaction.clean
         self._share = frozenset(share)
         if unknown := self._share - SHARES:
             raise ConfigurationError(f"share={sorted(unknown)}: known are {', '.join(sorted(SHARES))}")
         self._default_object = None if default_object is None else check_object_id(default_object)
         if max_record_bytes < _LEAST_BYTES:
             raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
-        self._most_bytes = max_record_bytes
+        self._room = max_record_bytes - _OWN_BYTES
         self._request_names = (*_REQUEST, *(_SHARED_REQUEST[s] for s in self._share & _SHARED_REQUEST.keys()))
         self._stamp = (0, "")
 
@@ -83,34 +85,38 @@ class Composer:
         scope = current_scope()
         if scope is not None:
             object, actor, request, documents = _completed(scope, object, actor, request, documents)
-        about = self._object(object or self._default_object, event)
-        own: dict[str, Any] = {}
-        if not (actor is request is outcome is None) or self._share:
+        if type(object) is str and is_object_id(object):
+            about = {"id": object}
+        else:
+            about = self._object(object or self._default_object, event)
+        if actor is request is outcome is None and not self._share:
+            own: dict[str, Any] = {}
+        else:
             own = self._own(actor, request, source, outcome)
-        if summary is None or summary == "":
+        if not summary:
             summary = title
         elif type(summary) is not str:
             summary = _text("summary", summary)
         if not details:
-            details = _details(summary, own)
+            details = _details(summary, own) if own else summary
         elif type(details) is not str:
             details = _text("details", details)
         known = _mapping(documents) if documents else {}
         known["auditbox"] = own
-        id = uuid7()
-        occurred = self._now() if occurred_at is None else _occurred(occurred_at)
-        body = self._body(
-            full, {"summary": summary, "details": details, "object": about, "documents": known}, id, occurred
-        )
+        now = time.time_ns() // 1_000_000
+        id = uuid7(now)
+        occurred = self._timestamp(now) if occurred_at is None else _occurred(occurred_at)
+        rest = {"summary": summary, "details": details, "object": about, "documents": known}
+        body = self._body(full, rest, id, occurred)
         return Draft(id, about["id"] if lane is None else _lane(lane), body)
 
-    def _now(self) -> str:
-        second, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    def _timestamp(self, now: int) -> str:
         known, stamp = self._stamp  # one value, so that threads see a second and its text together
+        second = now // 1000
         if second != known:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._stamp = (second, stamp)
-        return f"{stamp}.{milliseconds:03d}Z"
+        return f"{stamp}.{now % 1000:03d}Z"
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
@@ -156,24 +162,23 @@ class Composer:
 
     def _body(self, event: str, rest: dict[str, Any], id: str, occurred: str) -> bytes:
         """The wire's JSON. It ends in the three braces of auditbox, documents and the record itself."""
-        encoded = self._redaction.encode(rest)
-        room = self._most_bytes - len(event) - 160
-        if len(encoded) > room:
-            encoded = self._shortened(rest, room)
+        encoded = self._encode(rest)
+        if len(encoded) > self._room:
+            encoded = self._shortened(rest)
         comma = "" if encoded.endswith(b"{}}}") else ","
-        head, tail = f'{{"event":"{event}",', f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
-        return b"%b%b%b" % (head.encode(), encoded[1:-3], tail.encode())
+        tail = f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
+        return b'{"event":"%b",%b%b' % (event.encode(), encoded[1:-3], tail.encode())
 
-    def _shortened(self, rest: dict[str, Any], room: int) -> bytes:
+    def _shortened(self, rest: dict[str, Any]) -> bytes:
         """What is too large has its documents cut and marked; never dropped."""
-        clean: Any = self._redaction.clean(rest)
+        clean: Any = self._clean(rest)
         for field in ("summary", "details"):
             if len(clean[field]) > _LONGEST_TEXT // 4:
                 clean[field] = clean[field][: _LONGEST_TEXT // 4] + "…[cut]"
         clean["object"] = {"id": clean["object"]["id"], **cut(clean["object"], _LONGEST_TEXT)}
         documents, own = clean["documents"], clean["documents"].pop("auditbox")
         clean["documents"] = {"auditbox": cut(own, _LONGEST_TEXT)}
-        clean["documents"] = {**cut(documents, room - len(to_json(clean))), **clean["documents"]}
+        clean["documents"] = {**cut(documents, self._room - len(to_json(clean))), **clean["documents"]}
         return to_json(clean)
 
 
@@ -189,7 +194,7 @@ def _completed(scope: Scope, object: Any, actor: Any, request: Any, documents: A
 
 def _mapping(documents: Any) -> dict[str, Any]:
     """A copy of the documents, of which only the outermost dict is new."""
-    if not isinstance(documents, Mapping):
+    if type(documents) is not dict and not isinstance(documents, Mapping):
         raise RecordError("documents", documents, "a mapping of names to values")
     if "auditbox" in documents:
         raise RecordError("documents", "auditbox", "this name is reserved for what auditbox adds itself")

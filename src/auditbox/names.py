@@ -12,9 +12,13 @@ from auditbox.errors import RecordError, UndeclaredEvent
 OBJECT_ID = re.compile(r"[A-Z]{3,4}(?:-[0-9]{4})+")
 """``PREFIX-dddd-dddd…``: the form of every id of the platform; prefixes are not checked."""
 
+is_object_id = OBJECT_ID.fullmatch
+"""Whether a text has that form."""
+
 SUBMITTED_EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
 """``extensions.<extension>.<event>``: the only events that a client may submit (canon BR-004)."""
 
+_LONGEST_EVENT = 256
 _SEGMENTS = re.compile(r"""[^.\s"'\\]+(?:\.[^.\s"'\\]+)*""")
 
 
@@ -31,7 +35,7 @@ def full_event(event: object, extension: str | None = None) -> str:
     Raises:
         RecordError: the event has no dotted form, or is short and there is no extension to put before it.
     """
-    if isinstance(event, str) and event.isprintable():
+    if isinstance(event, str) and event.isprintable() and len(event) <= _LONGEST_EVENT:
         if event.startswith("extensions."):
             if SUBMITTED_EVENT.fullmatch(event) and _SEGMENTS.fullmatch(event):
                 return event

@@ -84,6 +84,9 @@ class AuditTrail:
         on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         self.fail_closed = fail_closed
+        share = frozenset(share)
+        self.shares_source = "source" in share
+        """Whether it is worth collecting where in the program a record was captured."""
         self._compose = Composer(
             Events(settings.extension(extension), settings.events(events)),
             redaction or Redaction(),
@@ -108,7 +111,7 @@ class AuditTrail:
             on_dead_letter=on_dead_letter,
         )
         self._spill = Spill(self.outbox.append)
-        self._append = self.outbox.append
+        self._append, self._notify = self.outbox.append, self._worker.notify
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -175,8 +178,11 @@ class AuditTrail:
         )
         if _interceptor is not None:
             _interceptor((draft,))
-        else:
+        elif self._spill.kept:
             self._store((draft,))
+        else:
+            self._append((draft,))
+            self._notify()
         return draft.id
 
     def record_many(self, records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -6,19 +6,41 @@ import os
 import random
 import time
 
-# Of its own, so that nobody's seed() makes two programs give the same ids; seeded anew after a fork.
+# Of our own, so that nobody's seed() makes two programs give the same ids; seeded anew after a fork.
 _random = random.Random()
-os.register_at_fork(after_in_child=_random.seed)
+_tails: list[str] = []
+"""Random parts made in advance: many at once cost a third each of one at a time."""
 
 
-def uuid7() -> str:
-    """A new UUIDv7 as its 36-character text."""
-    milliseconds = time.time_ns() // 1_000_000
+def uuid7(milliseconds: int | None = None) -> str:
+    """A new UUIDv7 as its 36-character text.
+
+    Args:
+        milliseconds: the Unix time that it begins with; now where none is given.
+    """
+    if milliseconds is None:
+        milliseconds = time.time_ns() // 1_000_000
+    try:
+        tail = _tails.pop()
+    except IndexError:
+        tail = _refill()
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{tail}"
+
+
+def _refill() -> str:
+    _tails.extend(_tail() for _ in range(127))
+    return _tail()
+
+
+def _tail() -> str:
     bits = _random.getrandbits(74)
-    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as an f-string of slices
-        milliseconds >> 16,
-        milliseconds & 0xFFFF,
-        bits >> 62,
-        0x8000 | bits >> 48 & 0x3FFF,
-        bits & 0xFFFFFFFFFFFF,
-    )
+    return f"{bits >> 62:03x}-{0x8000 | bits >> 48 & 0x3FFF:04x}-{bits & 0xFFFFFFFFFFFF:012x}"
+
+
+def _after_fork() -> None:
+    _tails.clear()
+    _random.seed()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -110,47 +110,43 @@ class AuditHandler(logging.Handler):
     def _capture(self, record: logging.LogRecord, audit: Mapping[str, Any]) -> None:
         fields: dict[str, Any] = {**audit}
         event = fields.pop("event", None)
-        if "source" not in fields:
-            fields["source"] = {
-                "logger": record.name,
-                "level": record.levelname,
-                "function": record.funcName,
-                "file": record.pathname,
-                "line": record.lineno,
-            }
+        trail = self._trail()
+        if "source" not in fields and getattr(trail, "shares_source", True):
+            fields["source"] = _source(record)
         carried = record.__dict__.get(_CARRIED)
         if carried is not None:
-            return self._capture_carried(record, event, fields, carried)
+            return _capture_carried(trail, record, event, fields, carried)
         if not fields.get("summary"):
             fields["summary"] = summary_of(record)
         if record.exc_info and (error := _error(record)):
             fields["outcome"] = fields.get("outcome") or _failure(error)
         if record.thread != threading.get_ident() and record.thread is not None:
             fields.setdefault("occurred_at", _created(record))
-        return self._record(event, fields)
+        return _record(trail, event, fields)
 
-    def _capture_carried(
-        self, record: logging.LogRecord, event: Any, fields: dict[str, Any], carried: dict[str, Any]
-    ) -> None:
-        """A line that another thread or process logged, with what it knew there."""
-        if not fields.get("summary"):
-            fields["summary"] = carried["summary"]
-        if carried["error"]:
-            fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
-        fields.setdefault("occurred_at", _created(record))
-        with scope(dict(carried["context"])), _trace(carried["trace"]):
-            self._record(event, fields)
 
-    def _record(self, event: Any, fields: dict[str, Any]) -> None:
-        try:
-            self._trail().record(event, **fields)
-        except TypeError as error:
-            # Looked at afterwards, because each line would pay for a look before.
-            if unknown := sorted(map(str, fields.keys() - RECORD_FIELDS)):
-                known = ", ".join(sorted(RECORD_FIELDS))
-                rule = f"unknown key; known are {known}"
-                raise RecordError('extra["audit"]', unknown[0], rule) from error
-            raise
+def _capture_carried(
+    trail: AuditTrail, record: logging.LogRecord, event: Any, fields: dict[str, Any], carried: dict[str, Any]
+) -> None:
+    """A line that another thread or process logged, with what it knew there."""
+    if not fields.get("summary"):
+        fields["summary"] = carried["summary"]
+    if carried["error"]:
+        fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
+    fields.setdefault("occurred_at", _created(record))
+    with scope(dict(carried["context"])), _trace(carried["trace"]):
+        _record(trail, event, fields)
+
+
+def _record(trail: AuditTrail, event: Any, fields: dict[str, Any]) -> None:
+    try:
+        trail.record(event, **fields)
+    except TypeError as error:
+        # Looked at afterwards, because each line would pay for a look before.
+        if unknown := sorted(map(str, fields.keys() - RECORD_FIELDS)):
+            known = ", ".join(sorted(RECORD_FIELDS))
+            raise RecordError('extra["audit"]', unknown[0], f"unknown key; known are {known}") from error
+        raise
 
 
 class AuditContextFilter(logging.Filter):
@@ -178,6 +174,16 @@ def _carry(record: logging.LogRecord) -> dict[str, Any]:
         "trace": current_trace(),
         "summary": summary_of(record),
         "error": _error(record),
+    }
+
+
+def _source(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        "logger": record.name,
+        "level": record.levelname,
+        "function": record.funcName,
+        "file": record.pathname,
+        "line": record.lineno,
     }
 
 

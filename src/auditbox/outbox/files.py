@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import mmap
 import os
 import stat
 import sys
@@ -33,6 +34,7 @@ _NETWORK = {
 }
 _FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _LONGEST_NAP = 0.001
+LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
 def prepare_directory(path: Path, *, create: bool) -> None:
@@ -132,19 +134,24 @@ class FileLock:
         self.path = path
         self.descriptor: int | None = None
         self.mark = b""
-        """What this lock writes into its file when it was not the last one there: see :meth:`undisturbed`."""
+        self.shared: mmap.mmap | None = None
+        """The lock's file in memory, and what this lock leaves there: see :meth:`undisturbed`."""
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free."""
         if self.descriptor is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.descriptor = os.open(self.path, flags, 0o600)
-            self.mark = os.urandom(8)
+            self._open()
         try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.descriptor, LOCK_NOW)  # type: ignore[arg-type]
         except BlockingIOError:
             return False
         return True
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.descriptor = os.open(self.path, flags, 0o600)
+        os.ftruncate(self.descriptor, 8)
+        self.mark, self.shared = os.urandom(8), mmap.mmap(self.descriptor, 8)
 
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
@@ -162,13 +169,14 @@ class FileLock:
     def undisturbed(self) -> bool:
         """Holding the lock: whether nobody else has asked this since we did.
 
-        The last one who asked leaves a mark in the lock's file. So a writer knows in one small read whether
-        what it remembers of the outbox still holds.
+        The last one who asked has left its mark in the lock's file, which is mapped into memory. So a writer
+        knows without a system call whether what it remembers of the outbox still holds.
         """
-        assert self.descriptor is not None
-        if os.pread(self.descriptor, 8, 0) == self.mark:
+        shared = self.shared
+        assert shared is not None
+        if shared[:8] == self.mark:
             return True
-        os.pwrite(self.descriptor, self.mark, 0)
+        shared[:8] = self.mark
         return False
 
     def release(self) -> None:
@@ -179,8 +187,10 @@ class FileLock:
     def forget(self) -> None:
         """Closes our copy of the descriptor; the lock itself goes when the last copy does."""
         if self.descriptor is not None:
+            if self.shared is not None:
+                self.shared.close()
             os.close(self.descriptor)
-            self.descriptor = None
+            self.descriptor = self.shared = None
 
 
 def sync(path: Path) -> bool:

@@ -59,6 +59,9 @@ SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) 
 -- close: it is no longer under way
 DELETE FROM open WHERE seq = ?
 
+-- bury_for_good: a dead letter is given up
+DELETE FROM open WHERE seq = ? AND state = 'dead'
+
 -- receipt: proof of what became of it
 INSERT OR REPLACE INTO receipt (seq, remote_id, delivered_at, outcome, reason) VALUES (?, ?, ?, ?, ?)
 

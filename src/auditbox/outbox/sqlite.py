@@ -81,8 +81,11 @@ class SqliteOutbox:
 
     def append(self, drafts: Sequence[Draft]) -> None:
         """Stores all drafts or none; see :class:`~auditbox.outbox.base.Outbox`."""
-        if not (self._behind and self._store.is_open and self._upkeep.write_behind(drafts)):
-            self.append_now(drafts)
+        if self._behind and self._store.is_open and self._upkeep.write_behind(drafts):
+            return
+        self._store.append(drafts)
+        if not self._upkeep.dirty:
+            self._upkeep.written()
 
     def append_now(self, drafts: Sequence[Draft]) -> None:
         """As append, never behind."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from fcntl import LOCK_UN, flock
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,14 +15,13 @@ from auditbox.errors import OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import forking, layout, transitions
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner, Job
-from auditbox.outbox.files import FileLock, logger, prepare_directory
+from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transitions import checksum
 
 T = TypeVar("T")
 _NEWEST, _APPEND = SQL["newest"], SQL["append"]
-_LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 _EVICTION = 256
 _GLANCE = 0.05
 """Seconds after which the file is looked at again: with a deleted file all that it held is gone anyway."""
@@ -47,6 +46,7 @@ class Store:
         }  # fmt: skip
         self._bound, self._room = bound, room
         self._db: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._file: tuple[int, int] | None = None
         self._look_at = 0.0
         self._seq: int | None = None
@@ -75,28 +75,29 @@ class Store:
         if not combiner.enter_alone():
             return False
         try:
-            db, descriptor, newest = self._db, lock.descriptor, self._seq
+            cursor, newest, descriptor, shared = self._cursor, self._seq, lock.descriptor, lock.shared
             id, lane, body = draft
             need = 2 * (len(body) + ROW)
             if (
-                db is None
-                or descriptor is None
+                cursor is None
                 or newest is None
+                or descriptor is None
+                or shared is None
                 or room.left < need
                 or time.monotonic() >= self._look_at
                 or self._pid != os.getpid()
             ):
                 return False
-            fcntl.flock(descriptor, _LOCK_NOW)
+            flock(descriptor, LOCK_NOW)
             try:
-                if os.pread(descriptor, 8, 0) != lock.mark:
+                if shared[:8] != lock.mark:
                     return False
                 seq, self._seq = newest + 1, None
-                db.execute(_APPEND, (seq, id, lane, body, checksum(seq, id, lane, body)))
+                cursor.execute(_APPEND, (seq, id, lane, body, checksum(seq, id, lane, body)))
                 self._seq = seq
                 room.left -= need
             finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                flock(descriptor, LOCK_UN)
         except BlockingIOError:
             return False
         except sqlite3.Error as error:
@@ -145,7 +146,7 @@ class Store:
 
     def after_fork_in_child(self) -> None:
         """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
-        self._pid, self._db = os.getpid(), None
+        self._pid, self._db, self._cursor = os.getpid(), None, None
         self._combiner = Combiner(self._commit, self._bound)
 
     # -- one batch ---------------------------------------------------------------------------------
@@ -251,6 +252,7 @@ class Store:
             )
             self._close()
         self._db, self.name = layout.open_database(self.path, **self._options)
+        self._cursor = self._db.cursor()
         found = os.stat(self.path)
         self._file, self._look_at, self._seq = (found.st_dev, found.st_ino), now + _GLANCE, None
         return self._db
@@ -266,7 +268,7 @@ class Store:
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
-        self._db = None
+        self._db = self._cursor = None
 
 
 def _fail(jobs: list[Job], error: OutboxError) -> None:

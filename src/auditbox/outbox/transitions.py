@@ -173,10 +173,13 @@ def promote(db: Connection, lane: str, now: Now, refused_at: float | None = None
 
 
 def discard(db: Connection, seq: int, lane: str, reason: str, now: Now) -> None:
-    """Gives a dead letter up; its receipt is the tombstone that explains the number."""
-    db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", reason))
-    db.execute(SQL["close"], (seq,))
-    promote(db, lane, now)
+    """Gives a dead letter up; its receipt is the tombstone that explains the number.
+
+    What has been replayed meanwhile is no dead letter any more, and stays.
+    """
+    if db.execute(SQL["bury_for_good"], (seq,)).rowcount:
+        db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", reason))
+        promote(db, lane, now)
 
 
 def replay(db: Connection, seq: int, lane: str, now: Now) -> bool:

@@ -53,7 +53,7 @@ class Upkeep:
         """As new: no thread, nothing to do."""
         self._thread: threading.Thread | None = None
         self._wake, self._stopped = threading.Event(), threading.Event()
-        self._dirty = False
+        self.dirty = False
         self._behind: deque[Draft] = deque()
         self._behind_lock = threading.Lock()
         self._start_lock = threading.Lock()
@@ -72,8 +72,8 @@ class Upkeep:
 
     def written(self) -> None:
         """Something was committed: sync it within a second. Cheap when that is known already."""
-        if not self._dirty:
-            self._dirty = True
+        if not self.dirty:
+            self.dirty = True
             self._wake.set()
             if self._thread is None:
                 self._start()
@@ -104,7 +104,7 @@ class Upkeep:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2 * PERIOD)
         self.flush_behind()
-        self._thread, self._dirty = None, False
+        self._thread, self.dirty = None, False
         self._stopped.clear()
 
     def _start(self) -> None:
@@ -125,7 +125,7 @@ class Upkeep:
         if outbox is None:
             self._stopped.set()
             return False
-        dirty, self._dirty = self._dirty, False
+        dirty, self.dirty = self.dirty, False
         self._guarded("write behind", self.flush_behind)
         if dirty and outbox.durability == "crash":
             self._guarded("sync", lambda: sync(outbox.wal))
