@@ -1,0 +1,214 @@
+"""``auditbox records``: the trail as the Audit API has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import click
+
+from auditbox.api import AuditApi, Expression, F
+from auditbox.cli import options, output, remote
+from auditbox.cli.watch import Watch
+from auditbox.errors import NotFound
+from auditbox.records import AuditRecord
+
+COLUMNS = {
+    "TIME": "timestamp",
+    "ID": "id",
+    "EVENT": "event",
+    "OBJECT": "object.id",
+    "OBJECT NAME": "object.name",
+    "OBJECT TYPE": "object.objectType",
+    "ACTOR": "actor.name|actor.id",
+    "ACTOR ID": "actor.id",
+    "ACCOUNT": "actor.account.id",
+    "SUMMARY": "summary",
+    "DETAILS": "details",
+}
+_SHOWN = ("TIME", "ID", "EVENT", "OBJECT", "ACTOR")
+_AGO = re.compile(r"(\d+(?:\.\d+)?) *(s|min|h|d|w)")
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Moment(click.ParamType):
+    """A point in time: ISO 8601, in UTC unless it says otherwise, or how long ago (``90s``, ``2h``, ``7d``)."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The datetime, with its time zone."""
+        try:
+            if isinstance(value, datetime):
+                return value
+            if ago := _AGO.fullmatch(value.strip()):
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+            moment = datetime.fromisoformat(value.strip())
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r}: write 2026-01-31, 2026-01-31T09:00:00Z, or how long ago: 90s, 2h, 7d")
+
+
+class Asked(TypedDict):
+    """What the options of a filter say."""
+
+    filters: tuple[str, ...]
+    about: str | None
+    event: str | None
+    actor: str | None
+    since: datetime | None
+
+
+def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--render", is_flag=True, help="Fill in the placeholders, and show the details."),
+        click.option("--select", metavar="NAMES", help="Further parts, for --json: documents,viewers."),
+        click.option("--filter", "filters", multiple=True, metavar="RQL", help="All must hold; repeatable."),
+        click.option("--since", type=Moment(), metavar="TIME", help="2026-01-31, …T09:00:00Z, 90s, 2h, 7d."),
+        click.option("--actor", metavar="ID", help="The API's actor: a user, or the token that submitted."),
+        click.option("--event", metavar="NAME", help="Whole, or its end (order.approved); * at the ends."),
+        click.option("--object", "about", metavar="ID", help="What the records are about."),
+        remote.credentials,
+    ):
+        function = option(function)
+    return function
+
+
+def condition(asked: Asked, until: datetime | None = None) -> Expression | None:
+    """All of what is asked, as one filter; None where nothing is."""
+    parts = [
+        F.object.id == asked["about"] if asked["about"] else None,
+        _event(asked["event"]) if asked["event"] else None,
+        F.actor.id == asked["actor"] if asked["actor"] else None,
+        F.timestamp >= asked["since"] if asked["since"] else None,
+        F.timestamp < until if until else None,
+        *(_Raw(rql) for rql in asked["filters"] if rql.strip()),
+    ]
+    whole: Expression | None = None
+    for part in parts:
+        if part is not None:
+            whole = part if whole is None else whole & part
+    return whole
+
+
+class _Raw(Expression):
+    """RQL as somebody wrote it; in brackets, because ``;`` and ``|`` in it bind weaker than a comma."""
+
+    def __init__(self, rql: str) -> None:
+        self._rql = rql
+
+    def __str__(self) -> str:
+        return f"({self._rql})"
+
+
+def _event(name: str) -> Expression:
+    if name.startswith("*") or name.endswith("*"):
+        return F.event.like(name)
+    if name.startswith(("extensions.", "platform.")):
+        return F.event == name
+    return F.event.endswith(f".{name}")
+
+
+@click.group("records", no_args_is_help=False)
+def command() -> None:
+    """The trail as the Audit API has it; MPT_API_BASE_URL and MPT_API_TOKEN say which, and who asks."""
+
+
+@command.command("list")
+@_filters
+@click.option("--until", type=Moment(), metavar="TIME", help="Before this time.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: all."
+)
+@remote.formats
+def list_records(
+    url: str | None,
+    token_file: Path | None,
+    until: datetime | None,
+    limit: int,
+    shape: str | None,
+    select: str | None,
+    render: bool,
+    **asked: Any,
+) -> None:
+    """The newest records first.
+
+    As a table, as a JSON array in the API's own shape, or as CSV; however many there are, they are read page
+    by page and printed as they come.
+    """
+    with remote.connect(url, token_file) as api:
+        wanted = condition(Asked(**asked), until)
+        size = min(limit + 1, 100) if limit else 100
+        found = api.records.iterate(wanted, select=select, render=render, limit=size)
+        rows, rest = _parted(found, limit)
+        remote.show(rows, shape, COLUMNS, (*_SHOWN, "DETAILS" if render else "SUMMARY"))
+        if next(rest, None) is not None:
+            output.warn(f"auditbox: there are more than {limit:,}: --limit 0 shows all")
+
+
+def _parted(found: Iterable[AuditRecord], limit: int) -> tuple[Iterator[AuditRecord], Iterator[AuditRecord]]:
+    """The first ones, and, after these, the rest."""
+    rows = iter(found)
+    return (islice(rows, limit) if limit else rows), rows
+
+
+@command.command("get")
+@remote.credentials
+@click.argument("id")
+@click.option("--render", is_flag=True, help="Fill in the placeholders of summary and details.")
+@click.pass_context
+def get(ctx: click.Context, url: str | None, token_file: Path | None, id: str, render: bool) -> None:
+    """One record, whole, as JSON."""
+    with remote.connect(url, token_file) as api:
+        try:
+            record = api.records.get(id, render=render)
+        except NotFound:
+            output.warn(f"auditbox: no record {id} that this token's account may see")
+            ctx.exit(1)
+    print(output.pretty_json(record.to_wire()))
+
+
+@command.command("watch")
+@_filters
+@click.option("--interval", type=options.seconds, default=1.0, show_default=True, metavar="S")
+@options.as_json
+def watch(
+    url: str | None,
+    token_file: Path | None,
+    interval: float,
+    as_json: bool,
+    select: str | None,
+    render: bool,
+    **asked: Any,
+) -> None:
+    """New records as they come, oldest first, until Ctrl-C.
+
+    With --since, those from that time on, too. It goes on when the API is away for a while.
+    """
+    with remote.connect(url, token_file) as api:
+        show = output.to_json if as_json else _line
+        fields = (*_SHOWN, "DETAILS" if render else "SUMMARY")
+        for record in _watched(api, Asked(**asked), select, render, interval):
+            row = record.to_wire()
+            print(show(row) if as_json else _line(row, fields), flush=True)
+
+
+def _watched(
+    api: AuditApi, asked: Asked, select: str | None, render: bool, interval: float
+) -> Iterator[AuditRecord]:
+    def read(since: datetime | None, order: str, limit: int | None) -> Iterable[AuditRecord]:
+        since = max(filter(None, (since, asked["since"])), default=None)
+        wanted = condition(Asked({**asked, "since": since}))
+        if limit:
+            return api.records.list(wanted, order=order, limit=limit)
+        return api.records.iterate(wanted, order=order, select=select, render=render)
+
+    return Watch(read, from_start=asked["since"] is not None).follow(interval)
+
+
+def _line(row: Any, fields: Iterable[str] = ()) -> str:
+    return "  ".join(output.printable(remote.value_at(row, COLUMNS[name])) for name in fields)

@@ -1,0 +1,94 @@
+"""``auditbox relay``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from auditbox.cli import delivery, options, output
+from auditbox.outbox.inspection import Inspection
+
+_LOOK = 1.0
+"""Seconds between two looks at who relays."""
+
+
+@click.command("relay")
+@options.outbox
+@delivery.credentials
+@click.option("--wait", is_flag=True, help="Wait for the outbox, if the application has not made it yet.")
+@click.option(
+    "--drain",
+    type=options.seconds,
+    default=5.0,
+    show_default=True,
+    metavar="S",
+    help="How long to go on delivering after SIGTERM or SIGINT.",
+)
+def command(path: Path, url: str | None, token_file: Path | None, wait: bool, drain: float) -> None:
+    """Deliver from an outbox, outside the application.
+
+    One process relays at a time: while another one does, this one stands by and takes over when it ends.
+    SIGTERM and SIGINT drain; what is left then stays in the outbox.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with _stopped_by_signals() as stop:
+        if wait and not _made(path, stop):
+            return
+        leads = True
+        _, worker = delivery.make_worker(path, url, delivery.token_of(token_file))
+        try:
+            worker.start()
+            leads = _follow(Inspection(path), stop)
+        finally:
+            left = worker.close(drain if leads else 0.0)  # what another process delivers needs no wait
+    output.warn(f"auditbox: stopped; {left.pending} pending")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; the second one ends the process as ever."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        for name, before in previous.items():
+            signal.signal(name, before)
+
+    previous = {name: signal.signal(name, handle) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for name, before in previous.items():
+            signal.signal(name, before)
+
+
+def _made(path: Path, stop: threading.Event) -> bool:
+    """Waits until the application has made the outbox; False when stopped before."""
+    if not path.exists():
+        output.warn(f"auditbox: waits for {path} to be made")
+    while not (path.exists() and path.stat().st_size):
+        if stop.wait(_LOOK):
+            return False
+    return not stop.wait(_LOOK)  # the tables come right after the file
+
+
+def _follow(view: Inspection, stop: threading.Event) -> bool:
+    """Says who relays, whenever that changes, until it is stopped; whether this process does at the end."""
+    said: int | None = None
+    while True:
+        alive, pid = view.relay()
+        mine = alive and pid == os.getpid()
+        if alive and pid != said:
+            other = f"process {pid} relays {view.path}; standing by"
+            output.warn("auditbox: " + (f"relaying {view.path}" if mine else other))
+            said = pid
+        if stop.wait(_LOOK):
+            return mine

@@ -1,0 +1,122 @@
+"""Reading the Audit API from the command line: where it is, with which token, and as rows of text."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from auditbox.api import AuditApi
+from auditbox.cli import delivery, output
+from auditbox.errors import ConfigurationError
+from auditbox.records import Model
+
+T = TypeVar("T")
+_ROWS = 500
+"""Rows of one table; then another one begins, so that any number of them can be printed."""
+
+
+def credentials(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say which Audit API, with which token. It is never an argument: ps would show it."""
+    url = click.option(
+        "--url", envvar="MPT_API_BASE_URL", metavar="URL", help="The Audit API; else MPT_API_BASE_URL."
+    )
+    token = click.option(
+        "--token-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Holds the token; else MPT_API_TOKEN, else AUDITBOX_TOKEN_FILE.",
+    )
+    return url(token(function))
+
+
+def connect(url: str | None, token_file: Path | None) -> AuditApi:
+    """The client for this address.
+
+    Raises:
+        ConfigurationError: the address or the token is unknown or unusable.
+    """
+    if not url:
+        raise ConfigurationError("where the Audit API is, is not known: set MPT_API_BASE_URL, or pass --url")
+    token = delivery.token_of(token_file)
+    if token is None:
+        raise ConfigurationError("there is no API token: set MPT_API_TOKEN, or pass --token-file FILE")
+    return AuditApi(url, token=token)
+
+
+def formats(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json`` and ``--csv``; handed on as ``shape``, a table by default."""
+    as_json = click.option("--json", "shape", flag_value="json", help="A JSON array, in the API's own shape.")
+    as_csv = click.option("--csv", "shape", flag_value="csv", help="With a line of headers.")
+    return as_json(as_csv(function))
+
+
+def show(rows: Iterable[Model], shape: str | None, columns: Mapping[str, str], headers: Sequence[str]) -> int:
+    """Prints rows as they come, in memory that does not grow, and returns how many there were.
+
+    Args:
+        rows: what the API answered.
+        shape: ``json``, ``csv``, or a table.
+        columns: the headers of a table or of CSV, each with the path of its value.
+        headers: which of them a table shows.
+    """
+    plain = (row.to_wire() for row in rows)
+    if shape == "json":
+        return _show_json(plain)
+    if shape == "csv":
+        return _show_csv(plain, columns)
+    return _show_tables(plain, {name: columns[name] for name in headers})
+
+
+def _show_json(rows: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+    for count, row in enumerate(rows, 1):
+        sys.stdout.write(("[" if count == 1 else ",\n") + output.to_json(row))
+    print("]" if count else "[]")
+    return count
+
+
+def _show_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> int:
+    # A terminal is not steered by what the records hold; a file gets it as it is.
+    shown: Callable[[object], object] = output.printable if sys.stdout.isatty() else str
+    writer, count = csv.writer(sys.stdout, lineterminator="\n"), 0
+    for count, row in enumerate(rows, 1):
+        if count == 1:
+            writer.writerow(columns)
+        writer.writerow([shown(value_at(row, path)) for path in columns.values()])
+    if not count:
+        writer.writerow(columns)
+    return count
+
+
+def _show_tables(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> int:
+    count = 0
+    for part in batches(rows, _ROWS):
+        output.table(tuple(columns), [[value_at(row, path) for path in columns.values()] for row in part])
+        count += len(part)
+    if not count:
+        print("nothing found")
+    return count
+
+
+def value_at(row: Mapping[str, Any], paths: str) -> str:
+    """The text at a dotted path, or at the first of several (``a|b``) that has one."""
+    for path in paths.split("|"):
+        value: Any = row
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            return str(value)
+    return ""
+
+
+def batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The rows in lists of this size; the last one may be shorter."""
+    rest = iter(rows)
+    while part := list(islice(rest, size)):
+        yield part

@@ -1,0 +1,51 @@
+"""``auditbox tail``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from auditbox.cli import options, output
+from auditbox.outbox.inspection import Inspection, Story
+
+_POLL = 0.25
+
+
+@click.command("tail")
+@options.outbox
+@options.as_json
+@click.option("-n", "count", type=click.IntRange(min=0), default=10, show_default=True, metavar="N")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is captured from now on, until Ctrl-C.")
+def command(path: Path, as_json: bool, count: int, follow: bool) -> None:
+    """The newest entries, oldest first: number, time of capture, state, object, event, summary."""
+    view = Inspection(path)
+    last = view.last_seq()
+    stories = view.newest(count)
+    _print(stories, as_json)
+    last = max([last, *(story.seq for story in stories)])
+    while follow:
+        time.sleep(_POLL)
+        fresh = view.after(last)
+        _print(fresh, as_json)
+        if fresh:
+            last = fresh[-1].seq
+        elif view.last_seq() < last:  # a new outbox stands in the place of the old one
+            last = 0
+
+
+def _print(stories: Sequence[Story], as_json: bool) -> None:
+    for story in stories:
+        print(output.to_json(asdict(story)) if as_json else _line(story))
+    sys.stdout.flush()
+
+
+def _line(story: Story) -> str:
+    at = output.iso(story.captured_at) if story.captured_at else "?"
+    record = story.record if isinstance(story.record, dict) else {}
+    parts = (story.seq, at, story.state, story.lane, record.get("event"), record.get("summary"))
+    return "  ".join(output.printable(part) for part in parts)

@@ -1,0 +1,233 @@
+"""Read-only views of an outbox, for people and probes: what it holds, what became of an entry, what is new.
+
+Nothing here writes, waits for the lock of those who write, or leaves a file behind. Every view is one
+consistent look: a connection and a transaction of its own, and both are gone when it returns.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from auditbox.outbox import transitions
+from auditbox.outbox.readonly import META, ReadOnly
+
+_STORY = """
+CREATE TEMP VIEW story AS
+SELECT e.seq, e.id, e.lane, e.body, e.checksum, o.state, o.due, o.attempts, o.maybe_sent, o.sent_at,
+       o.first_refused_at, o.error, r.remote_id, r.delivered_at, r.outcome, r.reason
+FROM entry e LEFT JOIN open o USING (seq) LEFT JOIN receipt r USING (seq)
+"""
+_DEAD = "SELECT * FROM story WHERE state = 'dead' ORDER BY seq"
+_ONE = "SELECT * FROM story WHERE seq = ? OR id = ?"
+_NEWEST = "SELECT * FROM (SELECT * FROM story ORDER BY seq DESC LIMIT ?) ORDER BY seq"
+_AFTER = "SELECT * FROM story WHERE seq > ? ORDER BY seq LIMIT ?"
+_RELAY = "SELECT pid, heartbeat FROM relay"
+_WAITS = "SELECT error FROM open WHERE state <> 'dead' AND error IS NOT NULL ORDER BY seq LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an outbox holds and how its delivery goes; the first names are those of ``AuditTrail.status``."""
+
+    outbox: str
+    destination: str | None
+    captured: int
+    """Entries ever captured."""
+    delivered: int
+    """Receipts of deliveries that are still kept."""
+    pending: int
+    """Entries that are neither delivered nor dead nor discarded."""
+    dead: int
+    discarded: int
+    oldest_pending_seconds: float | None
+    relay_alive: bool
+    """Whether a process relays this outbox now."""
+    waits: str | None
+    """What went wrong last with the oldest entry that is not through."""
+    states: dict[str, int]
+    """How many entries are in each state; ``captured`` are those that no relay has touched."""
+    relay_pid: int | None
+    """The process that relays, or did so last."""
+    relay_heartbeat: datetime | None
+    """When a relay last claimed or settled something."""
+    file_bytes: int
+    wal_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that the outbox knows of one entry."""
+
+    seq: int
+    id: str
+    lane: str
+    state: str
+    """``captured``, then ``sending``, ``verify``, ``retry`` or ``waiting``; in the end ``delivered``,
+    ``dead`` or ``discarded``."""
+    captured_at: datetime | None
+    record: Any
+    """The record as it goes on the wire; None where the stored bytes are no JSON any more."""
+    intact: bool
+    """Whether the entry still matches its checksum."""
+    attempts: int
+    maybe_sent: bool
+    sent_at: datetime | None
+    """When it may have been sent for the first time, by the sink's clock."""
+    due: datetime | None
+    """When it is tried again, where that is known in wall time."""
+    first_refused_at: datetime | None
+    problem: dict[str, Any] | None
+    """What the sink said last."""
+    remote_id: str | None
+    settled_at: datetime | None
+    reason: str | None
+    """Why it was discarded."""
+
+
+class Inspection:
+    """Looks into the outbox at a path. Constructing it touches nothing.
+
+    Every method raises OutboxUnusable where there is no outbox or it cannot be read, NotAnOutbox where the
+    file is something else, and OutboxTooNew where a newer auditbox made it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser().resolve()
+        self._file = ReadOnly(self.path)
+
+    def status(self) -> Status:
+        """What the outbox holds and how its delivery goes."""
+        return self._file.look(self._status)
+
+    def relay(self) -> tuple[bool, int | None]:
+        """Whether a process relays this outbox now, and which one, or which did last."""
+        pid: int | None = self._file.look(lambda db: next(db.query(_RELAY))["pid"])
+        return self._relay_alive(), pid
+
+    def unsettled(self, upto: int | None = None) -> tuple[int, int, int]:
+        """Up to a number, by default the newest: the number, how many entries are pending, how many dead."""
+
+        def look(db: Database) -> tuple[int, int, int]:
+            last = transitions.depth(db.conn).captured if upto is None else upto
+            return last, *transitions.unsettled(db.conn, last)
+
+        return self._file.look(look)
+
+    def dead_letters(self) -> list[Story]:
+        """The dead letters with their problems and bodies, oldest first."""
+        return self._stories(_DEAD)
+
+    def story(self, wanted: str) -> Story | None:
+        """The story of the entry with this id or number; None where there is no such entry (any more)."""
+        number = int(wanted) if wanted.isdecimal() and len(wanted) < 19 else None
+        return next(iter(self._stories(_ONE, number, wanted)), None)
+
+    def newest(self, count: int) -> list[Story]:
+        """The newest entries, oldest first."""
+        return self._stories(_NEWEST, count)
+
+    def after(self, seq: int, count: int = 1000) -> list[Story]:
+        """What was captured after this number, oldest first."""
+        return self._stories(_AFTER, seq, count)
+
+    def last_seq(self) -> int:
+        """The newest number."""
+        return self._file.look(lambda db: transitions.depth(db.conn).captured)
+
+    def _stories(self, sql: str, *values: Any) -> list[Story]:
+        def look(db: Database) -> list[Story]:
+            db.execute(_STORY)
+            return [_story(row) for row in db.query(sql, values)]
+
+        return self._file.look(look)
+
+    def _status(self, db: Database) -> Status:
+        depth = transitions.depth(db.conn)
+        relay, oldest = next(db.query(_RELAY)), depth.oldest_pending
+        waits = [(_json(row["error"]) or {}).get("reason") for row in db.query(_WAITS)]
+        return Status(
+            outbox=str(self.path),
+            destination=next(db.query(META))["destination"],
+            captured=depth.captured,
+            delivered=depth.delivered,
+            pending=depth.pending,
+            dead=depth.dead,
+            discarded=depth.discarded,
+            oldest_pending_seconds=None if oldest is None else max(0.0, round(time.time() - oldest, 3)),
+            relay_alive=self._relay_alive(),
+            waits=waits[0] if waits else None,
+            states={"captured": depth.pending - sum(depth.states.values()), **depth.states},
+            relay_pid=relay["pid"],
+            relay_heartbeat=_at(relay["heartbeat"]),
+            file_bytes=os.stat(self.path).st_size,
+            wal_bytes=self._file.wal_bytes(),
+        )
+
+    def _relay_alive(self) -> bool:
+        """Whether somebody holds the relay's lock; asks without making the file, or taking the lock away."""
+        try:
+            probe = os.open(self._file.beside(".relay"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(probe)
+        return False
+
+
+def _story(row: Mapping[str, Any]) -> Story:
+    seq, id, lane, body = row["seq"], row["id"], row["lane"], row["body"]
+    return Story(
+        seq=seq,
+        id=id,
+        lane=lane,
+        state=row["outcome"] or row["state"] or "captured",
+        captured_at=_captured_at(id),
+        record=_json(body),
+        intact=isinstance(body, bytes) and row["checksum"] == transitions.checksum(seq, id, lane, body),
+        attempts=row["attempts"] or 0,
+        maybe_sent=bool(row["maybe_sent"]),
+        sent_at=_at(row["sent_at"]),
+        due=_at(row["due"]) if row["state"] == "retry" else None,
+        first_refused_at=_at(row["first_refused_at"]),
+        problem=_json(row["error"]),
+        remote_id=row["remote_id"],
+        settled_at=_at(row["delivered_at"]),
+        reason=row["reason"],
+    )
+
+
+def _json(stored: str | bytes | None) -> Any:
+    """None where nothing is stored, or where it is no JSON any more."""
+    try:
+        return json.loads(stored or "null")
+    except ValueError:
+        return None
+
+
+def _captured_at(id: str) -> datetime | None:
+    """By the first 48 bits of the id (RFC 9562, UUIDv7)."""
+    try:
+        return _at(int(id[:8] + id[9:13], 16) / 1000)
+    except ValueError:
+        return None
+
+
+def _at(seconds: float | None) -> datetime | None:
+    try:
+        return None if not seconds else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,136 @@
+"""``auditbox dead``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditbox.emulator import Emulator
+from auditbox.outbox.inspection import Inspection
+
+from .conftest import ORDER, PROBLEM, TOKEN, Run, arrived
+
+Capture = Callable[..., list[str]]
+Bury = Callable[..., None]
+OTHER = "ORD-1111-1111-1111"
+
+
+def test_list_shows_what_is_dead_and_why(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
+    """Number, id, object, event, time and the server's words."""
+    ids = capture(ORDER, OTHER)
+    bury(1)
+    listed = run("dead", "list", "--outbox", path).stdout.splitlines()
+    assert len(listed) == 2
+    for part in ("1", ids[0], ORDER, "extensions.shop.order.approved", PROBLEM["reason"]):
+        assert str(part) in listed[1]
+    (letter,) = json.loads(run("dead", "list", "--json", "--outbox", path).stdout)
+    assert (letter["id"], letter["problem"], letter["state"]) == (ids[0], PROBLEM, "dead")
+
+
+def test_list_without_dead_letters(run: Run, path: Path, capture: Capture) -> None:
+    """Says so; in JSON an empty list."""
+    capture(ORDER)
+    assert run("dead", "list", "--outbox", path).stdout == "no dead letters\n"
+    assert run("dead", "list", "--json", "--outbox", path).stdout == "[]\n"
+
+
+def test_show_is_the_whole_story_as_json(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
+    """By id or number; the body cannot steer the terminal."""
+    ids = capture(ORDER, summary="a\x1b]0;title\x07b")
+    bury(1)
+    shown = run("dead", "show", ids[0], "--outbox", path).stdout
+    assert shown == run("dead", "show", "1", "--outbox", path).stdout
+    assert "\x1b" not in shown
+    story = json.loads(shown)
+    assert story["problem"] == PROBLEM
+    assert story["record"]["summary"] == "a\x1b]0;title\x07b"
+    assert story["record"]["object"] == {"id": ORDER}
+
+
+def test_what_is_unknown_is_status_1(run: Run, path: Path, capture: Capture) -> None:
+    """An entry that is not there cannot be shown, and one that is not dead neither replayed nor discarded."""
+    capture(ORDER)
+    shown = run("dead", "show", "77", "--outbox", path)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "no entry 77" in shown.stderr
+    for arguments in (("replay", "1"), ("discard", "1", "--reason", "x")):
+        result = run("dead", *arguments, "--outbox", path)
+        assert (result.returncode, result.stderr) == (1, "auditbox: 1 is no dead letter\n")
+    assert Inspection(path).status().pending == 1
+
+
+def test_replay_sends_again(run: Run, path: Path, capture: Capture, bury: Bury, api: Emulator) -> None:
+    """The next relay delivers it; it says that none is running."""
+    (id,) = capture(ORDER)
+    bury(1)
+    result = run("dead", "replay", id, "--outbox", path)
+    assert (result.returncode, result.stdout) == (0, f"1 {id} is sent again\n")
+    assert "no relay is running" in result.stderr
+    assert Inspection(path).dead_letters() == []
+    assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 0
+    assert arrived(api) == [id]
+
+
+def test_replay_says_what_has_been_overtaken(
+    run: Run, path: Path, capture: Capture, bury: Bury, api: Emulator
+) -> None:
+    """A later record of the same object has arrived: the order in the trail is not that of the capture."""
+    first, _, third = capture(ORDER, OTHER, ORDER)
+    bury(1, 2)
+    assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 1
+    assert arrived(api) == [third]
+    lines = run("dead", "replay", "--all", "--outbox", path).stdout.splitlines()
+    assert lines[0] == f"1 {first} is sent again; later records of its object have arrived before it"
+    assert lines[1].endswith("is sent again")
+
+
+def test_replay_chooses_by_the_problem(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
+    """--reason-like takes those whose problem holds the text, and leaves the others."""
+    capture(ORDER)
+    bury(1, reason="400 Bad Request: no such order")
+    capture(OTHER)
+    bury(2, reason="422 Unprocessable: too late")
+    result = run("dead", "replay", "--reason-like", "unprocessable", "--outbox", path)
+    assert result.stdout.startswith("2 ")
+    assert [letter.seq for letter in Inspection(path).dead_letters()] == [1]
+
+
+def test_discard_leaves_a_tombstone(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
+    """The entry stays, with the reason; it is no dead letter any more and never sent."""
+    (id,) = capture(ORDER)
+    bury(1)
+    result = run("dead", "discard", "1", "--reason", "agreed with Ann", "--outbox", path)
+    assert (result.returncode, result.stdout) == (0, f"1 {id} is discarded\n")
+    story = Inspection(path).story(id)
+    assert story is not None
+    assert (story.state, story.reason) == ("discarded", "agreed with Ann")
+    assert story.record is not None
+    status = Inspection(path).status()
+    assert (status.dead, status.discarded, status.pending) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("discard", "1"),
+        ("discard", "1", "--reason", " "),
+        ("discard", "--reason", "x"),
+        ("replay",),
+        ("replay", "1", "--all"),
+        ("replay", "--all", "--reason-like", "x"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_decided_by_accident(
+    run: Run, path: Path, capture: Capture, bury: Bury, arguments: tuple[str, ...]
+) -> None:
+    """A discard wants a reason, and what is meant must be said, in one way."""
+    capture(ORDER)
+    bury(1)
+    result = run("dead", *arguments, "--outbox", path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert Inspection(path).status().dead == 1

@@ -1,0 +1,119 @@
+"""``auditbox relay``."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditbox import AuditTrail
+from auditbox.emulator import Emulator
+from auditbox.outbox.inspection import Inspection
+
+from .conftest import ORDER, TOKEN, Run, Start, arrived, ended, line_with
+
+Capture = Callable[..., list[str]]
+
+
+def test_it_delivers_what_other_processes_capture(
+    start: Start, run: Run, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """What was there before, and what is captured while it runs; SIGTERM and it ends with status 0."""
+    ids = capture(ORDER)
+    relay = start("relay", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    line_with("auditbox: relaying", relay.stderr)
+    ids += capture(ORDER, ORDER)
+    assert run("flush", "--outbox", path).returncode == 0
+    code, _, said = ended(relay)
+    assert (code, said.splitlines()[-1]) == (0, "auditbox: stopped; 0 pending")
+    assert arrived(api) == ids
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_it_deliver_what_is_under_way(
+    start: Start, path: Path, capture: Capture, api: Emulator, number: int
+) -> None:
+    """The drain: what waits behind a slow answer still goes out."""
+    ids = capture(*[ORDER] * 3)
+    api.script(latency=0.3)
+    relay = start("relay", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    line_with("auditbox: relaying", relay.stderr)
+    code, _, said = ended(relay, number)
+    assert (code, said.splitlines()[-1]) == (0, "auditbox: stopped; 0 pending")
+    assert arrived(api) == ids
+
+
+def test_it_ends_in_time_when_the_sink_is_down(
+    start: Start, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """There is nothing to drain: what is left stays, and the status is 0 all the same."""
+    capture(ORDER)
+    api.stop()
+    relay = start("relay", "--drain", "600", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    line_with("delivery pauses", relay.stderr)
+    code, _, said = ended(relay)
+    assert (code, said.splitlines()[-1]) == (0, "auditbox: stopped; 1 pending")
+    assert Inspection(path).status().pending == 1
+
+
+def test_one_stands_by_until_the_other_is_killed(
+    start: Start, run: Run, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """It says who relays; takes over when that process dies, however it dies; and delivers on."""
+    ids = capture(ORDER)
+    settings = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": TOKEN}
+    first = start("relay", "--outbox", path, **settings)
+    line_with("auditbox: relaying", first.stderr)
+    second = start("relay", "--outbox", path, **settings)
+    assert re.search(rf"process {first.pid} relays .*; standing by", line_with("relays", second.stderr))
+    assert run("flush", "--outbox", path).returncode == 0
+    first.kill()
+    line_with("auditbox: relaying", second.stderr)
+    ids += capture(ORDER)
+    assert run("flush", "--outbox", path).returncode == 0
+    assert arrived(api) == ids
+    assert ended(second)[0] == 0
+
+
+def test_one_that_stands_by_ends_at_once(start: Start, path: Path, capture: Capture, api: Emulator) -> None:
+    """What another process delivers is not waited for."""
+    capture(ORDER)
+    api.script({"action": "status", "status": 429, "retryAfter": "3600"})
+    settings = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": TOKEN}
+    first = start("relay", "--outbox", path, **settings)
+    line_with("auditbox: relaying", first.stderr)
+    second = start("relay", "--drain", "600", "--outbox", path, **settings)
+    line_with("standing by", second.stderr)
+    assert ended(second)[0] == 0
+
+
+def test_it_can_wait_for_the_first_capture(start: Start, run: Run, path: Path, api: Emulator) -> None:
+    """It never makes an outbox itself; with --wait it may be started before the application."""
+    relay = start("relay", "--wait", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    trail = AuditTrail(path, extension="shop")
+    id = trail.record("order.approved", object=ORDER)
+    trail.close()
+    line_with("auditbox: relaying", relay.stderr)
+    assert run("flush", "--outbox", path).returncode == 0
+    assert arrived(api) == [id]
+    assert ended(relay)[0] == 0
+
+
+def test_waiting_can_be_ended(start: Start, path: Path, api: Emulator) -> None:
+    """SIGTERM before there is an outbox: status 0, and still none."""
+    relay = start("relay", "--wait", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    line_with("waits for", relay.stderr)
+    assert ended(relay)[0] == 0
+    assert not path.exists()
+
+
+def test_without_a_token_it_does_not_start(run: Run, path: Path, capture: Capture, api: Emulator) -> None:
+    """One line that names the variable."""
+    capture(ORDER)
+    result = run("relay", "--outbox", path, MPT_API_BASE_URL=api.url)
+    assert result.returncode == 2
+    assert "MPT_API_TOKEN" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,55 @@
+"""``auditbox tail``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from auditbox import AuditTrail
+
+from .conftest import ORDER, Run, Start, line_with
+
+Capture = Callable[..., list[str]]
+
+
+def test_the_newest_come_last(run: Run, path: Path, capture: Capture) -> None:
+    """As many as asked for, each with number, state, object, event and summary."""
+    capture(*[ORDER] * 12, summary="Order\x1b[31m approved")
+    lines = run("tail", "-n", "3", "--outbox", path).stdout.splitlines()
+    assert [int(line.split()[0]) for line in lines] == [10, 11, 12]
+    assert f"captured  {ORDER}  extensions.shop.order.approved  Order\\u001b[31m approved" in lines[-1]
+    assert len(run("tail", "--outbox", path).stdout.splitlines()) == 10
+
+
+def test_json_is_one_entry_a_line(run: Run, path: Path, capture: Capture) -> None:
+    """With the whole record."""
+    ids = capture(ORDER, ORDER, documents={"order": {"total": 12}})
+    entries = [json.loads(line) for line in run("tail", "--json", "--outbox", path).stdout.splitlines()]
+    assert [entry["id"] for entry in entries] == ids
+    assert entries[0]["record"]["documents"]["order"] == {"total": 12}
+
+
+def test_follow_goes_on_with_what_is_captured_meanwhile(start: Start, path: Path, capture: Capture) -> None:
+    """Each new entry once, in order, and none that was there before but was not asked for."""
+    capture(ORDER, ORDER)
+    process = start("tail", "-n", "1", "-f", "--outbox", path)
+    assert process.stdout is not None
+    numbers = [process.stdout.readline().split()[0]]
+    for _ in range(3):
+        capture(ORDER, ORDER)
+        numbers += [process.stdout.readline().split()[0] for _ in range(2)]
+    assert numbers == ["2", "3", "4", "5", "6", "7", "8"]
+
+
+def test_follow_notices_a_new_outbox_in_the_old_place(start: Start, path: Path, capture: Capture) -> None:
+    """Numbers begin anew then."""
+    capture(ORDER, ORDER)
+    process = start("tail", "-f", "--outbox", path)
+    line_with("2  ", process.stdout)
+    fresh = path.with_name("fresh.db")
+    trail = AuditTrail(fresh, extension="shop")
+    trail.record("order.approved", object="ORD-9999-9999-9999")
+    trail.close()
+    fresh.rename(path)
+    assert line_with("ORD-9999-9999-9999", process.stdout).startswith("1  ")
