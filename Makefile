@@ -22,6 +22,7 @@ check: $(ENV)
 
 bench: $(ENV)
 	$(BIN)/python -m benchmarks.capture
+	$(BIN)/python -m benchmarks.delivery
 
 clean:
 	rm -rf $(VENV) build dist

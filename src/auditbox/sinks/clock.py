@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-
 _DOUBT = 3600.0
 
 
