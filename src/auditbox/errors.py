@@ -12,6 +12,7 @@
     ├── OutboxError                 the local log
     │   ├── OutboxUnusable          it cannot be opened: permissions, network disk, damage
     │   │   ├── NotAnOutbox         the file is something else
+    │   │   ├── OutboxDamaged       a part of it cannot be read; what is intact is salvaged
     │   │   ├── OutboxTooNew        made by a newer auditbox
     │   │   ├── WrongDestination    it belongs to another Audit API
     │   │   └── OutboxForked        a fork that skipped Python's fork hooks
@@ -93,6 +94,10 @@ class OutboxUnusable(OutboxError):
 
 class NotAnOutbox(OutboxUnusable):
     """The file exists and is not an auditbox outbox."""
+
+
+class OutboxDamaged(OutboxUnusable):
+    """The outbox is damaged: what is intact is carried over into a new file."""
 
 
 class OutboxTooNew(OutboxUnusable):

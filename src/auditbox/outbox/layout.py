@@ -13,10 +13,10 @@ from urllib.parse import quote
 from auditbox.errors import (
     NotAnOutbox,
     OutboxBusy,
+    OutboxDamaged,
     OutboxError,
     OutboxFull,
     OutboxTooNew,
-    OutboxUnusable,
     WrongDestination,
 )
 from auditbox.outbox.files import prepare_file, unusable
@@ -54,6 +54,13 @@ def open_database(
         raise
 
 
+def new_database(path: Path, name: str | None, destination: str | None) -> sqlite3.Connection:
+    """A new outbox in this empty file, with the id and destination of an earlier one where they are known."""
+    db = _connect(path, "FULL")
+    _create(db, destination, name)
+    return db
+
+
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
@@ -89,7 +96,7 @@ def _check(db: sqlite3.Connection, path: Path, create: bool, destination: str | 
     return str(name)
 
 
-def _create(db: sqlite3.Connection, destination: str | None) -> None:
+def _create(db: sqlite3.Connection, destination: str | None, name: str | None = None) -> None:
     from sqlite_utils import Database
 
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -98,7 +105,8 @@ def _create(db: sqlite3.Connection, destination: str | None) -> None:
     # One transaction: a process that dies in between leaves an empty file, which counts as none.
     Database(db).executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {schema}")
     db.execute(
-        "INSERT INTO meta (version, outbox, destination) VALUES (?, ?, ?)", (VERSION, uuid7(), destination)
+        "INSERT INTO meta (version, outbox, destination) VALUES (?, ?, ?)",
+        (VERSION, name or uuid7(), destination),
     )
     db.execute("INSERT INTO relay (checksum) VALUES (?)", (relay_checksum(0, 0),))
     db.execute("COMMIT")
@@ -132,7 +140,14 @@ def _claim_destination(
 
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite, or a checksum of ours, says that the file is not what was written."""
+    return isinstance(error, OutboxDamaged) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT}
 
 
 def translated(error: Exception, path: Path) -> OutboxError:
@@ -147,7 +162,5 @@ def translated(error: Exception, path: Path) -> OutboxError:
     if code == sqlite3.SQLITE_NOTADB:
         return NotAnOutbox(f"{path} is not an auditbox outbox: choose another path")
     if code in _DAMAGED:
-        return OutboxUnusable(
-            f"outbox {path} is damaged ({error}): move it aside; captures then start a new one"
-        )
+        return OutboxDamaged(f"outbox {path} is damaged ({error}) and could not be salvaged: move it aside")
     return unusable(path, error)

@@ -16,6 +16,9 @@ UPDATE relay SET epoch = ?, checksum = ?, pid = ?, heartbeat = ?
 -- interrupted: what a dead relay was sending may have arrived
 UPDATE open SET state = 'verify', maybe_sent = 1 WHERE state = 'sending'
 
+-- doubt: nobody knows any more whether it was sent
+UPDATE open SET maybe_sent = 1 WHERE seq = ?
+
 -- verify_from_now: all look-ups wait once more, on this relay's own clock
 UPDATE open SET due = ? WHERE state = 'verify'
 

@@ -11,12 +11,13 @@ from fcntl import LOCK_UN, flock
 from pathlib import Path
 from typing import Any, TypeVar
 
-from auditbox.errors import OutboxError, OutboxForked, OutboxFull
+from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import forking, layout, transitions
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
 from auditbox.outbox.room import ROW, Room
+from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transitions import checksum
 
@@ -163,18 +164,34 @@ class Store:
                 prepare_directory(self.path, create=self._options["create"])
             self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
             try:
-                db = self._connection()
-                if appends := [job for job in batch if job.work is None]:
-                    self._append_all(db, appends)
-                for job in batch:
-                    if job.work is not None:
-                        self._do(db, job)
+                self._work_off(batch)
+            except (sqlite3.DatabaseError, OutboxDamaged) as error:
+                if not layout.is_damage(error):
+                    raise
+                self._salvage(error)
+                self._work_off([job for job in batch if not job.done])
             finally:
                 self._lock.release()
         except OutboxError as error:
             _fail(batch, error)
         except (sqlite3.Error, OSError) as error:
             _fail(batch, layout.translated(error, self.path))
+
+    def _work_off(self, batch: list[Job]) -> None:
+        if not self._lock.undisturbed():
+            self._seq, self._look_at = None, 0.0  # another process has written, or replaced the file
+        db = self._connection()
+        if appends := [job for job in batch if job.work is None]:
+            self._append_all(db, appends)
+        for job in batch:
+            if job.work is not None:
+                self._do(db, job)
+
+    def _salvage(self, error: Exception) -> None:
+        """Carries what is intact over into a new file; under the lock, so that everybody follows."""
+        self._close()
+        found = salvage(self.path)
+        logger.error("outbox %s was damaged (%s): %s", self.path, error, found)
 
     def _append_all(self, db: sqlite3.Connection, jobs: list[Job]) -> None:
         drafts = jobs[0].drafts if len(jobs) == 1 else [draft for job in jobs for draft in job.drafts]
@@ -201,7 +218,7 @@ class Store:
 
     def _newest(self, db: sqlite3.Connection) -> int:
         """The newest number; remembered while no other process has written."""
-        if not self._lock.undisturbed() or self._seq is None:
+        if self._seq is None:
             self._seq = int(db.execute(_NEWEST).fetchone()[0])
         return self._seq
 
@@ -214,6 +231,8 @@ class Store:
             with Transaction(db):
                 result = job.work(db)
             job.finish(result)
+        except OutboxDamaged:
+            raise
         except OutboxError as error:
             job.finish(error=error)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any
 
-from auditbox.errors import OutboxUnusable, Superseded
+from auditbox.errors import OutboxDamaged, Superseded
 from auditbox.outbox.base import (
     Ambiguous,
     Claim,
@@ -44,9 +44,10 @@ def relay_checksum(cursor: int, epoch: int) -> int:
 
 def position(db: Connection) -> tuple[int, int]:
     """The cursor and the epoch."""
-    cursor, epoch, stored = db.execute(SQL["relay"]).fetchone()
+    row = db.execute(SQL["relay"]).fetchone()
+    cursor, epoch, stored = row or (0, 0, None)
     if stored != relay_checksum(cursor, epoch):
-        raise OutboxUnusable("the outbox is damaged: the relay's row does not match its checksum")
+        raise OutboxDamaged("the outbox is damaged: the relay's row does not match its checksum")
     return cursor, epoch
 
 
