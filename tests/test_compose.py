@@ -150,7 +150,7 @@ def test_bad_settings_are_refused() -> None:
         composer(share=["everything"])
     with pytest.raises(ConfigurationError, match="max_record_bytes"):
         composer(max_record_bytes=10)
-    with pytest.raises(RecordError, match="ORD-1208"):
+    with pytest.raises(ConfigurationError, match=r"default_object='x'.*ORD-1208"):
         composer(default_object="x")
 
 

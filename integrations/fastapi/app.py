@@ -36,8 +36,13 @@ logging.config.dictConfig(
     {
         "version": 1,
         "disable_existing_loggers": False,
-        "handlers": {"audit": {"class": "auditbox.AuditHandler"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler"},
+            "audit": {"class": "auditbox.AuditHandler"},
+        },
         "loggers": {"shop": {"handlers": ["audit"], "level": "INFO"}},
+        # auditbox's own lines, such as "delivery pauses", go to the console like all others.
+        "root": {"handlers": ["console"], "level": "INFO"},
     }
 )
 log = logging.getLogger("shop")

@@ -1,22 +1,26 @@
-"""auditbox: an action is on record before the call returns, and in the Audit API exactly once."""
+"""auditbox: an action is on record before the call returns, and in the Audit API exactly once.
 
+PYTEST_DONT_REWRITE: pytest marks every package that brings a plugin for rewriting, and warns where the
+package was imported before pytest began.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from auditbox.backoff import Backoff
-from auditbox.capture.asgi import AuditMiddleware
-from auditbox.capture.call import Call
-from auditbox.capture.changes import changes
-from auditbox.capture.decorator import audited
-from auditbox.capture.handler import AuditContextFilter, AuditHandler
-from auditbox.context import audit_context, bind, carry
-from auditbox.errors import AuditboxError
-from auditbox.redaction import Redaction
-from auditbox.relay.policy import Policy
-from auditbox.relay.worker import Flushed
-from auditbox.trail import AuditTrail, configure, get_trail, record, record_many
-
 if TYPE_CHECKING:
+    from auditbox.backoff import Backoff
+    from auditbox.capture.asgi import AuditMiddleware
+    from auditbox.capture.call import Call
+    from auditbox.capture.changes import changes
+    from auditbox.capture.decorator import audited
+    from auditbox.capture.handler import AuditContextFilter, AuditHandler
+    from auditbox.context import audit_context, bind, carry
+    from auditbox.errors import AuditboxError
     from auditbox.records import AuditRecord
+    from auditbox.redaction import Redaction
+    from auditbox.relay.policy import Policy
+    from auditbox.relay.worker import Flushed
+    from auditbox.trail import AuditTrail, configure, get_trail, record, record_many
 
 __version__ = "0.1.0"
 
@@ -44,11 +48,43 @@ __all__ = [
     "record_many",
 ]
 
+_HOMES = {
+    "AuditContextFilter": "capture.handler",
+    "AuditHandler": "capture.handler",
+    "AuditMiddleware": "capture.asgi",
+    "AuditRecord": "records",
+    "AuditTrail": "trail",
+    "AuditboxError": "errors",
+    "Backoff": "backoff",
+    "Call": "capture.call",
+    "Flushed": "relay.worker",
+    "Policy": "relay.policy",
+    "Redaction": "redaction",
+    "audit_context": "context",
+    "audited": "capture.decorator",
+    "bind": "context",
+    "carry": "context",
+    "changes": "capture.changes",
+    "configure": "trail",
+    "get_trail": "trail",
+    "record": "trail",
+    "record_many": "trail",
+}
+
+
+_MODULES = frozenset({"api", "emulator", "errors", "testing"})
+"""Rooms that may be entered after ``import auditbox`` alone."""
+
 
 def __getattr__(name: str) -> Any:
-    """AuditRecord, when it is first asked for: the shapes need pydantic, which no capture waits for."""
-    if name == "AuditRecord":
-        from auditbox.records import AuditRecord
+    """A public name, when it is first asked for: pytest and the command line import only what they use."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
 
-        return AuditRecord
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -55,7 +55,10 @@ class Composer:
         self._share = frozenset(share)
         if unknown := self._share - SHARES:
             raise ConfigurationError(f"share={sorted(unknown)}: known are {', '.join(sorted(SHARES))}")
-        self._default_object = None if default_object is None else check_object_id(default_object)
+        try:
+            self._default_object = None if default_object is None else check_object_id(default_object)
+        except RecordError as error:
+            raise ConfigurationError(f"default_object={default_object!r}: {error.rule}") from error
         if max_record_bytes < _LEAST_BYTES:
             raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
         self._room = max_record_bytes - _OWN_BYTES

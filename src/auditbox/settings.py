@@ -38,6 +38,13 @@ def events(declared: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]
     return dict.fromkeys(declared, "")
 
 
+def names(name: str, given: Iterable[str]) -> frozenset[str]:
+    """Several names; one text by itself is most likely a mistake."""
+    if isinstance(given, str):
+        raise ConfigurationError(f"{name}={given!r}: several are expected, such as [{given!r}]")
+    return frozenset(given)
+
+
 def at_least(name: str, value: int, least: int) -> int:
     """The value, if it is a whole number that is large enough."""
     if isinstance(value, int) and value >= least:
@@ -49,7 +56,9 @@ def sink(given: str | Sink | None, token: Any) -> Sink | None:
     """The sink itself, or one for the Audit API at this URL."""
     if given is None or not isinstance(given, str):
         if token is not None:
-            raise ConfigurationError("token=… goes with sink='https://…'; a Sink holds its own")
+            raise ConfigurationError(
+                "token=… goes with sink='https://…' (MPT_API_BASE_URL); a Sink holds its own"
+            )
         if given is not None and not callable(getattr(given, "send", None)):
             raise ConfigurationError(f"sink={given!r}: a URL, a Sink, or None to capture only")
         return given
@@ -73,7 +82,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             try:
                 arguments[argument] = parse(text)
             except ValueError as error:
-                raise ConfigurationError(f"{name}={text!r}: {error}") from error
+                raise ConfigurationError(f"{name}={text!r}: {_EXPECTED.get(parse, error)}") from error
     return arguments
 
 
@@ -88,6 +97,11 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+_EXPECTED: dict[Callable[[str], Any], str] = {
+    int: "a whole number (of bytes where it is a size)",
+    float: "a number of seconds",
+    _flag: "1, true, yes, 0, false or no",
+}
 _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "MPT_API_BASE_URL": ("sink", str),
     "AUDITBOX_TOKEN_FILE": ("token", Path),

@@ -84,11 +84,13 @@ class AuditTrail:
         on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         self.fail_closed = fail_closed
-        share = frozenset(share)
+        share = settings.names("share", share)
         self.shares_source = "source" in share
         """Whether it is worth collecting where in the program a record was captured."""
+        known = Events(settings.extension(extension), settings.events(events))
+        self._resolve = known.resolve
         self._compose = Composer(
-            Events(settings.extension(extension), settings.events(events)),
+            known,
             redaction or Redaction(),
             share=share,
             default_object=default_object,
@@ -211,7 +213,11 @@ class AuditTrail:
         elif not self._spill.kept and self.outbox.try_append((draft,)):
             self._worker.notify()
         else:
-            await asyncio.to_thread(self._store, (draft,))
+            # Shielded: the action has happened, whatever becomes of the task that waits for its record.
+            try:
+                await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._store, (draft,))))
+            except RuntimeError:  # the loop's executor has shut down
+                self._store((draft,))
         return draft.id
 
     def _draft(self, fields: Mapping[str, Any]) -> Draft:
@@ -233,6 +239,10 @@ class AuditTrail:
             self._spill.retry()
         self._append(drafts)
         self._worker.notify()
+
+    def check_event(self, event: str) -> None:
+        """Raises the RecordError that a capture of this event would meet: malformed, or undeclared."""
+        self._resolve(event)
 
     def ready(self) -> None:
         """Raises the OutboxError that a capture would meet now; returns if it could be stored."""

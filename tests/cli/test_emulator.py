@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from auditbox.api import AuditApi
+from auditbox.errors import ApiStatusError
 
 from .conftest import ORDER, TOKEN, Run, Start, ended, environment, line_with
 
@@ -44,6 +46,36 @@ def test_strict_refuses_tokens_that_nobody_seeded(start: Start, tmp_path: Path) 
         assert api.records.list().total == 0
     with AuditApi(url, token=TOKEN) as api, pytest.raises(Exception, match="401"):
         api.records.list()
+
+
+def test_faults_and_latency_are_scripted_from_the_start(start: Start, tmp_path: Path) -> None:
+    """--faults takes what the emulator's own page for faults takes, --latency holds for every request."""
+    script = tmp_path / "faults.json"
+    script.write_text('[{"action": "status", "status": 418, "method": "POST", "count": 1}]')
+    process = start("emulator", "--port", "0", "--faults", script, "--latency", "0.01")
+    url = line_with("MPT_API_BASE_URL=", process.stdout).split()[0].partition("=")[2]
+    fields = {"event": "extensions.shop.ping", "summary": "s", "details": "d", "object": ORDER}
+    with AuditApi(url, token=TOKEN) as api:
+        with pytest.raises(ApiStatusError, match="418"):
+            api.records.create(**fields)  # type: ignore[arg-type]
+        api.records.create(**fields)  # type: ignore[arg-type]
+    plan = httpx.get(f"{url}/_emulator/faults").json()
+    assert (plan["latency"], plan["faults"][0]["struck"]) == (0.01, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), ("{", "is no JSON"), ('[{"action": "explode"}]', "action")],
+)
+def test_faults_that_cannot_be_used_are_one_line(
+    run: Run, tmp_path: Path, content: str | None, said: str
+) -> None:
+    """And status 2, before it listens."""
+    if content is not None:
+        (tmp_path / "faults.json").write_text(content)
+    result = run("emulator", "--port", "0", "--faults", tmp_path / "faults.json")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert said in result.stderr
 
 
 def test_a_port_in_use_is_one_line(run: Run) -> None:

@@ -61,7 +61,9 @@ class Token:
     def _ask(self) -> str:
         source = self._source
         if source is None:
-            raise ConfigurationError('there is no API token: pass token=, or set "MPT_API_TOKEN"')
+            raise ConfigurationError(
+                "there is no API token: pass token=…, or set MPT_API_TOKEN and use AuditTrail.from_env()"
+            )
         if isinstance(source, str):
             return source
         return _read(source) if isinstance(source, Path) else _call(source)

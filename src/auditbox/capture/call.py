@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from auditbox.capture.arguments import Arguments
 from auditbox.capture.fields import Fields
@@ -14,9 +14,7 @@ from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import error_text
 from auditbox.encoding import plain
 from auditbox.errors import AuditboxError
-
-if TYPE_CHECKING:
-    from auditbox.trail import AuditTrail
+from auditbox.trail import AuditTrail
 
 logger = logging.getLogger("auditbox.capture")
 
@@ -52,16 +50,17 @@ class Plan:
         self._fields = Fields(fields, self._arguments.names | _LATER, _LATER)
         self._reads = self._fields.needs()
         self.source = _source(function)
+        self._checked: object = None
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
         """Reads what templates name before the function may change it.
 
         Raises:
+            RecordError: the event is malformed or undeclared: found at the first call, before it happens.
             OutboxError: ``fail_closed``, and a record could not be stored now.
             NoTrail: ``fail_closed=True``, and there is no trail.
         """
-        if self._fail_closed is not False:
-            self._check()
+        self._check()
         if not self._reads:
             return Capture(self, self._fields, {})
         arguments = self._arguments.named(args, kwargs)
@@ -74,7 +73,11 @@ class Plan:
             if self._fail_closed:
                 raise
             return
-        if self._fail_closed or trail.fail_closed:
+        if trail is not self._checked and isinstance(trail, AuditTrail):
+            for event in filter(None, (self.event, self.failed)):
+                trail.check_event(event)
+            self._checked = trail
+        if trail.fail_closed if self._fail_closed is None else self._fail_closed:
             trail.ready()
 
 

@@ -22,6 +22,8 @@ _OWN = ("auditbox", "httpx", "httpcore")
 _OWN_CHILDREN = ("auditbox.", "httpx.", "httpcore.")
 _CARRIED = "auditbox_carried"
 _active = threading.local()
+_DEEPEST = 3
+"""How often one line may be captured within itself: a signal handler may, a ``__repr__`` not for ever."""
 
 
 class Audit(TypedDict, total=False):
@@ -83,10 +85,10 @@ class AuditHandler(logging.Handler):
         return record
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Captures the line, but for one that is being captured by this thread already.
+        """Captures the line, but for one that this thread is capturing several times over already.
 
-        That is the ``__repr__`` of a document which logs itself; any other line, from a signal handler
-        say, is a capture of its own.
+        That is the ``__repr__`` of a document which logs itself. A line of a signal handler, even one from
+        the same place, is a capture of its own.
         """
         audit = record.__dict__.get("audit")
         try:
@@ -97,7 +99,7 @@ class AuditHandler(logging.Handler):
             if type(audit) is not dict and not isinstance(audit, Mapping):
                 raise RecordError('extra["audit"]', audit, 'a mapping such as {"event": …, "object": …}')
             site = (record.pathname, record.lineno, audit.get("event"))
-            if sites and site in sites:
+            if sites and sites.count(site) >= _DEEPEST:
                 return
             sites.append(site)
             try:

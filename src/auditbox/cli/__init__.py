@@ -27,13 +27,16 @@ _COMMANDS = {
     "flush": "Wait until everything captured so far is delivered.",
     "relay": "Deliver from an outbox, outside the application.",
     "dead": "Dead letters: list, show, replay, discard.",
+    "records": "The trail as the Audit API has it: list, get, watch.",
+    "event-types": "The Audit API's event types: list, get, rename.",
+    "reconcile": "Compare an outbox with what the Audit API has.",
     "emulator": "The Audit API on your own machine.",
     "demo": "See it survive: an outage, a kill -9, and nothing lost.",
 }
 
 
 class Lazy(click.Group):
-    """Knows its commands by name; ``auditbox.cli.<name>`` holds the command of that name."""
+    """Knows its commands by name; ``auditbox.cli.<name>`` holds it (``_`` for ``-``)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order in which a newcomer needs them."""
@@ -43,7 +46,7 @@ class Lazy(click.Group):
         """The command itself."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

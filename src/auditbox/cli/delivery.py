@@ -65,11 +65,14 @@ def make_worker(path: Path, url: str | None, token: str | Path | None) -> tuple[
     """
     from auditbox.sinks.audit_api import AuditApiSink
 
-    url = url or Inspection(path).status().destination
     if url is None:
-        raise ConfigurationError(f"where outbox {path} delivers to is not known: set MPT_API_BASE_URL")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"outbox {path} belongs to {url}: only its own application delivers there")
+        url = Inspection(path).status().destination
+        if url is None:
+            raise ConfigurationError(f"where outbox {path} delivers to is not known: set MPT_API_BASE_URL")
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"outbox {path} belongs to {url}: only its own application delivers there"
+            )
     sink = AuditApiSink(url, token)
     sink.check()
     outbox = open_outbox(path, sink.destination)

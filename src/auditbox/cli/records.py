@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import click
 
@@ -31,29 +31,10 @@ COLUMNS = {
     "DETAILS": "details",
 }
 _SHOWN = ("TIME", "ID", "EVENT", "OBJECT", "ACTOR")
-_AGO = re.compile(r"(\d+(?:\.\d+)?) *(s|min|h|d|w)")
-_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Moment(click.ParamType):
-    """A point in time: ISO 8601, in UTC unless it says otherwise, or how long ago (``90s``, ``2h``, ``7d``)."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The datetime, with its time zone."""
-        try:
-            if isinstance(value, datetime):
-                return value
-            if ago := _AGO.fullmatch(value.strip()):
-                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-            moment = datetime.fromisoformat(value.strip())
-            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r}: write 2026-01-31, 2026-01-31T09:00:00Z, or how long ago: 90s, 2h, 7d")
-
-
-class Asked(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """What the options of a filter say."""
 
     filters: tuple[str, ...]
@@ -68,11 +49,12 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--render", is_flag=True, help="Fill in the placeholders, and show the details."),
         click.option("--select", metavar="NAMES", help="Further parts, for --json: documents,viewers."),
         click.option("--filter", "filters", multiple=True, metavar="RQL", help="All must hold; repeatable."),
-        click.option("--since", type=Moment(), metavar="TIME", help="2026-01-31, …T09:00:00Z, 90s, 2h, 7d."),
+        click.option(
+            "--since", type=remote.moment, metavar="TIME", help="2026-01-31, …T09:00:00Z, 90s, 2h, 7d."
+        ),
         click.option("--actor", metavar="ID", help="The API's actor: a user, or the token that submitted."),
         click.option("--event", metavar="NAME", help="Whole, or its end (order.approved); * at the ends."),
         click.option("--object", "about", metavar="ID", help="What the records are about."),
-        remote.credentials,
     ):
         function = option(function)
     return function
@@ -81,12 +63,12 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 def condition(asked: Asked, until: datetime | None = None) -> Expression | None:
     """All of what is asked, as one filter; None where nothing is."""
     parts = [
-        F.object.id == asked["about"] if asked["about"] else None,
-        _event(asked["event"]) if asked["event"] else None,
-        F.actor.id == asked["actor"] if asked["actor"] else None,
-        F.timestamp >= asked["since"] if asked["since"] else None,
+        F.object.id == asked.about if asked.about else None,
+        _event(asked.event) if asked.event else None,
+        F.actor.id == asked.actor if asked.actor else None,
+        F.timestamp >= asked.since if asked.since else None,
         F.timestamp < until if until else None,
-        *(_Raw(rql) for rql in asked["filters"] if rql.strip()),
+        *(_Raw(rql) for rql in asked.filters if rql.strip()),
     ]
     whole: Expression | None = None
     for part in parts:
@@ -120,11 +102,12 @@ def command() -> None:
 
 @command.command("list")
 @_filters
-@click.option("--until", type=Moment(), metavar="TIME", help="Before this time.")
+@click.option("--until", type=remote.moment, metavar="TIME", help="Before this time.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: all."
 )
 @remote.formats
+@remote.credentials
 def list_records(
     url: str | None,
     token_file: Path | None,
@@ -176,6 +159,7 @@ def get(ctx: click.Context, url: str | None, token_file: Path | None, id: str, r
 @_filters
 @click.option("--interval", type=options.seconds, default=1.0, show_default=True, metavar="S")
 @options.as_json
+@remote.credentials
 def watch(
     url: str | None,
     token_file: Path | None,
@@ -189,26 +173,26 @@ def watch(
 
     With --since, those from that time on, too. It goes on when the API is away for a while.
     """
+    fields = (*_SHOWN, "DETAILS" if render else "SUMMARY")
     with remote.connect(url, token_file) as api:
-        show = output.to_json if as_json else _line
-        fields = (*_SHOWN, "DETAILS" if render else "SUMMARY")
-        for record in _watched(api, Asked(**asked), select, render, interval):
+        watch = _watch(api, Asked(**asked), select, render)
+        watch.begin()
+        output.warn("auditbox: watching; Ctrl-C ends it")
+        for record in watch.follow(interval):
             row = record.to_wire()
-            print(show(row) if as_json else _line(row, fields), flush=True)
+            print(output.to_json(row) if as_json else _line(row, fields), flush=True)
 
 
-def _watched(
-    api: AuditApi, asked: Asked, select: str | None, render: bool, interval: float
-) -> Iterator[AuditRecord]:
+def _watch(api: AuditApi, asked: Asked, select: str | None, render: bool) -> Watch:
     def read(since: datetime | None, order: str, limit: int | None) -> Iterable[AuditRecord]:
-        since = max(filter(None, (since, asked["since"])), default=None)
-        wanted = condition(Asked({**asked, "since": since}))
+        since = max((time for time in (since, asked.since) if time is not None), default=None)
+        wanted = condition(replace(asked, since=since))
         if limit:
             return api.records.list(wanted, order=order, limit=limit)
         return api.records.iterate(wanted, order=order, select=select, render=render)
 
-    return Watch(read, from_start=asked["since"] is not None).follow(interval)
+    return Watch(read, from_start=asked.since is not None)
 
 
-def _line(row: Any, fields: Iterable[str] = ()) -> str:
+def _line(row: Mapping[str, Any], fields: Iterable[str]) -> str:
     return "  ".join(output.printable(remote.value_at(row, COLUMNS[name])) for name in fields)

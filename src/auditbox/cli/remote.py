@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,8 @@ from auditbox.errors import ConfigurationError
 from auditbox.records import Model
 
 T = TypeVar("T")
+_AGO = re.compile(r"(\d+(?:\.\d+)?) *(s|min|h|d|w)")
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ROWS = 500
 """Rows of one table; then another one begins, so that any number of them can be printed."""
 
@@ -47,6 +51,23 @@ def connect(url: str | None, token_file: Path | None) -> AuditApi:
     if token is None:
         raise ConfigurationError("there is no API token: set MPT_API_TOKEN, or pass --token-file FILE")
     return AuditApi(url, token=token)
+
+
+def moment(text: str) -> datetime:
+    """A time: ISO 8601, in UTC unless it says otherwise, or how long ago (``90s``, ``2h``, ``7d``).
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})).replace(microsecond=0)
+        time = datetime.fromisoformat(text.strip())
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r}: write 2026-01-31, 2026-01-31T09:00:00Z, or how long ago: 90s, 2h, 7d"
+        ) from None
 
 
 def formats(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -87,4 +87,6 @@ def why(status: Status) -> str | None:
     if not status.relay_alive:
         last = f"; the last answer was: {status.waits}" if status.waits else ""
         return f"no relay is running{last}"
+    if status.waits and status.states.get("verify"):
+        return f"an answer was in doubt, and is looked up before anything is sent twice: {status.waits}"
     return status.waits

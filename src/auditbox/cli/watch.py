@@ -33,18 +33,26 @@ class Watch:
         self._newest: datetime | None = None
         self._seen: dict[str, datetime | None] = {}
 
+    def begin(self) -> None:
+        """Asks for the first time. Whatever is there now is not new, unless it was said so.
+
+        Raises:
+            ApiError: the question, the token or the address is wrong.
+        """
+        for newest in self._read(None, "-timestamp", 1):
+            if not self._from_start:
+                self._note(newest)
+                for _ in self.look():
+                    pass
+
     def follow(self, interval: float) -> Iterator[AuditRecord]:
         """New records, for ever; failures that pass are waited for.
 
         Raises:
-            ApiError: the question or the token is wrong, or the first look fails in whatever way.
+            ApiError: the token is not accepted any more, or the like.
         """
-        if not self._from_start:
-            self._begin()
-        yield from self.look()
         said = ""
         while True:
-            time.sleep(interval)
             try:
                 yield from self.look()
                 if said:
@@ -52,6 +60,7 @@ class Watch:
                 said = ""
             except (ApiConnectionError, RateLimited, ServerError) as error:
                 said = _once(error, said)
+            time.sleep(interval)
 
     def look(self) -> Iterator[AuditRecord]:
         """What is new since the last look, oldest first."""
@@ -61,13 +70,6 @@ class Watch:
                 self._note(record)
                 yield record
         self._forget()
-
-    def _begin(self) -> None:
-        """Whatever is there now is not new."""
-        for newest in self._read(None, "-timestamp", 1):
-            self._note(newest)
-            for _ in self.look():
-                pass
 
     def _note(self, record: AuditRecord) -> None:
         at = record.timestamp

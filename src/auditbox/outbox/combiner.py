@@ -7,10 +7,12 @@ becomes the next leader.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from auditbox.errors import OutboxBusy
@@ -22,6 +24,10 @@ _LARGEST_BATCH = 512
 _SLICE = 0.05
 """Seconds after which a waiting thread looks by itself, should the exception of a signal handler have
 kept a leader from passing on."""
+
+
+class Interrupted(OutboxBusy):
+    """Interrupted by the exception of a signal handler: it may or may not have been committed."""
 
 
 class Job:
@@ -74,12 +80,12 @@ class Combiner:
         self._commit, self._bound = commit, bound
         self._queue: deque[Job] = deque()
         self._lead = threading.RLock()
-        self._leading = False
+        self._leading = self._held = False
 
     def run(self, job: Job) -> Any:
         """Does the job, or has it done; returns its result or raises its error."""
         if self._lead.acquire(blocking=False):
-            if self._leading:
+            if self._leading and not self._heal():
                 return self._join(job)
             self._queue.append(job)
             self._take_the_lead(job)
@@ -106,8 +112,26 @@ class Combiner:
         """Ends a lead; whoever came meanwhile is served."""
         self._leading = False
         self._lead.release()
+        if self._lead._is_owned():  # type: ignore[attr-defined]
+            self._heal()
         if self._queue:
             self._pass_on()
+
+    def _heal(self) -> bool:
+        """Lets go of a lead that nobody on this thread's stack is in; False where somebody is.
+
+        The exception of a signal handler may fall between any two instructions: then a lead stays
+        behind that its thread no longer knows of.
+        """
+        if self._held or _entries() > 1:
+            return False
+        owned = self._lead._is_owned()  # type: ignore[attr-defined]
+        if owned:
+            self._lead._release_save()  # type: ignore[attr-defined]
+        if self._leading:
+            self._leading = False
+            return self._lead.acquire(blocking=False)
+        return True
 
     def try_run(self, job: Job) -> bool:
         """Does the job if nobody is writing and nobody waits; False without waiting otherwise."""
@@ -123,10 +147,12 @@ class Combiner:
 
     def hold(self) -> bool:
         """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
-        return self._lead.acquire(timeout=self._bound)
+        self._held = self._lead.acquire(timeout=self._bound)
+        return self._held
 
     def let_go(self) -> None:
         """Ends a hold."""
+        self._held = False
         self._lead.release()
         self._pass_on()
 
@@ -157,7 +183,7 @@ class Combiner:
         finally:
             for job in batch:
                 if not job.done:
-                    job.finish(error=OutboxBusy("interrupted before it was committed"))
+                    job.finish(error=Interrupted())
                 job.wake()
 
     def _pass_on(self) -> None:
@@ -191,3 +217,17 @@ class Combiner:
         except ValueError:
             return False
         return True
+
+
+ENTRIES = {Combiner.run.__code__, Combiner.try_run.__code__}
+"""The functions through which a thread comes to lead; a frame of one says that it may be leading."""
+
+
+def _entries() -> int:
+    """How many of these are on this thread's stack."""
+    frame: FrameType | None = sys._getframe(1)
+    count = 0
+    while frame is not None:
+        count += frame.f_code in ENTRIES
+        frame = frame.f_back
+    return count

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import mmap
 import os
 import stat
 import sys
@@ -48,7 +47,7 @@ def prepare_directory(path: Path, *, create: bool) -> None:
     if not create and not path.is_file():
         raise OutboxUnusable(f"there is no outbox at {path}: name the file that the application writes")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise unusable(path, error) from error
     _check_filesystem(path.parent)
@@ -134,8 +133,7 @@ class FileLock:
         self.path = path
         self.descriptor: int | None = None
         self.mark = b""
-        self.shared: mmap.mmap | None = None
-        """The lock's file in memory, and what this lock leaves there: see :meth:`undisturbed`."""
+        """What this lock leaves in its file: see :meth:`undisturbed`."""
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free."""
@@ -149,9 +147,8 @@ class FileLock:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.mark = os.urandom(8)
         self.descriptor = os.open(self.path, flags, 0o600)
-        os.ftruncate(self.descriptor, 8)
-        self.mark, self.shared = os.urandom(8), mmap.mmap(self.descriptor, 8)
 
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
@@ -169,14 +166,13 @@ class FileLock:
     def undisturbed(self) -> bool:
         """Holding the lock: whether nobody else has asked this since we did.
 
-        The last one who asked has left its mark in the lock's file, which is mapped into memory. So a writer
-        knows without a system call whether what it remembers of the outbox still holds.
+        The last one who asked has left its mark in the lock's file. So a writer knows by one small read
+        whether what it remembers of the outbox still holds.
         """
-        shared = self.shared
-        assert shared is not None
-        if shared[:8] == self.mark:
+        assert self.descriptor is not None
+        if os.pread(self.descriptor, 8, 0) == self.mark:
             return True
-        shared[:8] = self.mark
+        os.pwrite(self.descriptor, self.mark, 0)
         return False
 
     def release(self) -> None:
@@ -187,10 +183,8 @@ class FileLock:
     def forget(self) -> None:
         """Closes our copy of the descriptor; the lock itself goes when the last copy does."""
         if self.descriptor is not None:
-            if self.shared is not None:
-                self.shared.close()
-            os.close(self.descriptor)
-            self.descriptor = self.shared = None
+            descriptor, self.descriptor = self.descriptor, None
+            os.close(descriptor)
 
 
 def sync(path: Path) -> bool:

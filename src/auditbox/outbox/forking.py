@@ -7,6 +7,7 @@ connection alone: its close in the child drops the parent's locks.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Protocol
@@ -29,16 +30,25 @@ def register(member: Forkable) -> None:
     _members.add(member)
 
 
+_turn = threading.RLock()
+"""Forks of several threads take turns: CPython's own lock is taken only after the hooks before a fork."""
+
+
 def _before() -> None:
-    _held[:] = list(_members)
+    _turn.acquire()
+    # What writes behind comes first: it writes into what the others close.
+    _held[:] = sorted(_members, key=lambda member: getattr(member, "last_before_fork", False))
     for member in _held:
         member.before_fork()
 
 
 def _after(action: Callable[[Forkable], None]) -> None:
     held, _held[:] = list(_held), []
-    for member in held:
-        action(member)
+    try:
+        for member in held:
+            action(member)
+    finally:
+        _turn.release()
 
 
 if hasattr(os, "register_at_fork"):

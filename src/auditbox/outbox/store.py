@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import forking, layout, transitions
 from auditbox.outbox.base import Draft
-from auditbox.outbox.combiner import Combiner, Job
+from auditbox.outbox.combiner import ENTRIES, Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.salvage import salvage
@@ -41,6 +41,7 @@ class Store:
         self, path: Path, *, destination: str | None, synchronous: str, room: Room, bound: float, create: bool
     ) -> None:
         self.path, self.name = path, ""
+        self.last_before_fork = True
         self._text = str(path)  # a Path costs 2 µs more each time it is looked at
         self._options: dict[str, Any] = {
             "create": create, "synchronous": synchronous, "destination": destination,
@@ -76,22 +77,22 @@ class Store:
         if not combiner.enter_alone():
             return False
         try:
-            cursor, newest, descriptor, shared = self._cursor, self._seq, lock.descriptor, lock.shared
+            cursor, newest, descriptor = self._cursor, self._seq, lock.descriptor
             id, lane, body = draft
             need = 2 * (len(body) + ROW)
             if (
                 cursor is None
                 or newest is None
                 or descriptor is None
-                or shared is None
                 or room.left < need
+                or cursor.connection.in_transaction
                 or time.monotonic() >= self._look_at
                 or self._pid != os.getpid()
             ):
                 return False
             flock(descriptor, LOCK_NOW)
             try:
-                if shared[:8] != lock.mark:
+                if os.pread(descriptor, 8, 0) != lock.mark:
                     return False
                 seq, self._seq = newest + 1, None
                 cursor.execute(_APPEND, (seq, id, lane, body, checksum(seq, id, lane, body)))
@@ -126,8 +127,13 @@ class Store:
     def close(self) -> None:
         """Closes the file under the locks: SQLite checkpoints when the last connection goes."""
         if self._db is not None and self._pid == os.getpid():
-            self.read(lambda _: self._close())
-            self._lock.forget()
+            self._held = self._combiner.hold()
+            try:
+                self._lock.acquire(self._bound)
+                self._close()
+                self._lock.forget()
+            finally:
+                self.after_fork_in_parent()
 
     # -- fork --------------------------------------------------------------------------------------
 
@@ -181,6 +187,8 @@ class Store:
         if not self._lock.undisturbed():
             self._seq, self._look_at = None, 0.0  # another process has written, or replaced the file
         db = self._connection()
+        if db.in_transaction:  # the exception of a signal handler came between BEGIN and what undoes it
+            db.execute("ROLLBACK")
         if appends := [job for job in batch if job.work is None]:
             self._append_all(db, appends)
         for job in batch:
@@ -226,14 +234,14 @@ class Store:
         assert job.work is not None
         try:
             if job.bare:
-                job.finish(job.work(db))
-                return
-            with Transaction(db):
-                result = job.work(db)
-            job.finish(result)
-        except OutboxDamaged:
+                job.result = job.work(db)
+            else:
+                with Transaction(db):
+                    job.result = job.work(db)
+            job.done = True
+        except (OutboxDamaged, sqlite3.Error, OSError):
             raise
-        except OutboxError as error:
+        except Exception as error:  # noqa: BLE001 - it is this job's, and no other caller's that leads
             job.finish(error=error)
 
     def _make_room(self, db: sqlite3.Connection, need: int) -> None:
@@ -296,6 +304,9 @@ def _fail(jobs: list[Job], error: OutboxError) -> None:
             job.finish(error=error)
 
 
+ENTRIES.add(Store._append_alone.__code__)
+
+
 class Transaction:
     """The only place that begins, commits and rolls back."""
 
@@ -305,7 +316,12 @@ class Transaction:
         self._db = db
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:

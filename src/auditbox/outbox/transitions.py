@@ -117,7 +117,7 @@ def _claim(db: Connection, seq: int, now: Now) -> Claim:
         maybe_sent=bool(maybe_sent),
         sent_at=sent_at if sent_at is not None else now.sink,
         refused_at=refused_at,
-        error=json.loads(error) if error else None,
+        error=_read(error) or None,
         intact=isinstance(body, bytes) and stored == checksum(seq, id, lane, body),
     )
 
@@ -127,7 +127,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
     if row is None:
         return
     id, lane, maybe_sent, stored = row
-    error = json.loads(stored) if stored else {}
+    error = _read(stored)
 
     def bury(problem: dict[str, Any], refused_at: float | None = None) -> None:
         known = {key: value for key, value in problem.items() if key != "verdict"}
@@ -156,6 +156,15 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
             bury(settlement.error, settlement.refused_at)
 
 
+def _read(stored: object) -> dict[str, Any]:
+    """What is stored of a failure; a damaged one is none."""
+    try:
+        known = json.loads(stored)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def _retry(db: Connection, wanted: Retry, maybe_sent: bool) -> None:
     state, due = ("verify", wanted.due_monotonic) if maybe_sent else ("retry", wanted.due)
     error = json.dumps(wanted.error)
@@ -176,10 +185,14 @@ def promote(db: Connection, lane: str, now: Now, refused_at: float | None = None
 def discard(db: Connection, seq: int, lane: str, reason: str, now: Now) -> None:
     """Gives a dead letter up; its receipt is the tombstone that explains the number.
 
-    What has been replayed meanwhile is no dead letter any more, and stays.
+    It keeps the reason, and what the sink had said. What has been replayed meanwhile is no dead letter any
+    more, and stays.
     """
+    row = db.execute(SQL["open_row"], (seq,)).fetchone()
     if db.execute(SQL["bury_for_good"], (seq,)).rowcount:
-        db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", reason))
+        said = _read(row[3]).get("reason")
+        whole = f"{reason} (it was dead because: {said})" if said else reason
+        db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", whole))
         promote(db, lane, now)
 
 

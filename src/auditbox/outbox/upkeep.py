@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from auditbox.errors import AuditboxError
 from auditbox.outbox.files import sync
+from auditbox.outbox.wake import Wake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ class Upkeep:
     def reset(self) -> None:
         """As new: no thread, nothing to do."""
         self._thread: threading.Thread | None = None
-        self._wake, self._stopped = threading.Event(), threading.Event()
+        self._wake, self._stopped = Wake(), threading.Event()
         self.dirty = False
         self._behind: deque[Draft] = deque()
         self._behind_lock = threading.Lock()
@@ -108,16 +109,18 @@ class Upkeep:
         self._stopped.clear()
 
     def _start(self) -> None:
-        with self._start_lock:
+        if not self._start_lock.acquire(blocking=False):
+            return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
+        try:
             if self._thread is None:
-                thread = threading.Thread(
+                self._thread = threading.Thread(
                     target=_run, args=(weakref.ref(self),), name="auditbox-upkeep", daemon=True
                 )
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is going down: the next start syncs and checkpoints
-                    return
-                self._thread = thread
+                self._thread.start()
+        except RuntimeError:  # the interpreter is going down: the next start syncs and checkpoints
+            self._thread = None
+        finally:
+            self._start_lock.release()
 
     def tick(self) -> bool:
         """One round; True while there is more to look after soon."""

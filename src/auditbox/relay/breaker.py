@@ -45,6 +45,10 @@ class Breaker:
     def failed(self, now: float, reason: str) -> None:
         """An ambiguous answer; too many in a row open the breaker."""
         self._failures += 1
+        if self._failures == 1:
+            logger.info(
+                "an answer was in doubt (%s): the record is looked up before it is sent again", reason
+            )
         if self._failures >= self.threshold or self.cause is not None:
             self.open(now, "failing", reason)
 

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from auditbox.errors import AuditboxError, OutboxError, Superseded
 from auditbox.outbox import forking
 from auditbox.outbox.base import Now
+from auditbox.outbox.combiner import Interrupted
 from auditbox.outbox.files import FileLock
 from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.outbox.wake import Wake
 from auditbox.relay.judge import Judge
 from auditbox.relay.policy import Policy
 from auditbox.relay.relay import Relay
@@ -69,7 +71,7 @@ class Worker:
     def _as_new(self) -> None:
         self._thread: threading.Thread | None = None
         self._lock = FileLock(self._outbox.relay_lock)
-        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._wake, self._stopping = Wake(), threading.Event()
         self._hungry = False
 
     # -- called by whoever captures ------------------------------------------------------------------
@@ -84,16 +86,18 @@ class Worker:
 
     def start(self) -> None:
         """Starts the thread, if there is a sink and none runs yet."""
-        with self._start_lock:
-            if self._thread is not None or self._sink is None:
-                return
-            thread = threading.Thread(target=self._run, name="auditbox-relay", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is going down: the next start delivers
-                return
-            self._thread = thread
-            atexit.register(_drain, weakref.ref(self))
+        if self._sink is None or not self._start_lock.acquire(blocking=False):
+            return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
+        try:
+            if self._thread is None:
+                # Known before it runs: an exception out of a signal handler must not start a second one.
+                self._thread = threading.Thread(target=self._run, name="auditbox-relay", daemon=True)
+                self._thread.start()
+                atexit.register(_drain, weakref.ref(self))
+        except RuntimeError:  # the interpreter is going down: the next start delivers
+            self._thread = None
+        finally:
+            self._start_lock.release()
 
     @property
     def alive(self) -> bool:
@@ -174,14 +178,14 @@ class Worker:
     # -- the thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        stopping = self._stopping
+        stopping, lock = self._stopping, self._lock
         while not stopping.is_set():
             try:
-                if self._lock.try_acquire():
+                if lock.try_acquire():
                     try:
-                        self._lead(stopping)
+                        self._lead(stopping, lock)
                     finally:
-                        self._lock.release()
+                        lock.release()
                 else:
                     stopping.wait(ELECTION)
             except (AuditboxError, OSError) as error:
@@ -190,9 +194,9 @@ class Worker:
             except Exception:
                 logger.exception("the relay failed; it starts over")
                 stopping.wait(ELECTION)
-        self._lock.forget()
+        lock.forget()
 
-    def _lead(self, stopping: threading.Event) -> None:
+    def _lead(self, stopping: threading.Event, lock: FileLock) -> None:
         """Relays until it is stopped, superseded, or has nothing to offer but a token that is refused."""
         assert self._sink is not None
         assert self._judge is not None
@@ -207,9 +211,11 @@ class Worker:
         senders = Senders(self._concurrency, relay.perform, self._receiver(relay))
         relay.take_over(self._now())
         try:
-            self._repeat(relay, stopping)
+            self._repeat(relay, stopping, lock)
         except Superseded:
             logger.info("another relay has taken over outbox %s", self._outbox.path)
+        except Interrupted:
+            logger.info("it is not known what was claimed: taking over anew")
         finally:
             self._hungry = False
             self._finish(relay, senders)
@@ -223,7 +229,7 @@ class Worker:
 
         return done
 
-    def _repeat(self, relay: Relay, stopping: threading.Event) -> None:
+    def _repeat(self, relay: Relay, stopping: threading.Event, lock: FileLock) -> None:
         while not stopping.is_set():
             woken = self._wake.is_set()
             self._wake.clear()
@@ -232,7 +238,7 @@ class Worker:
                 relay.wake()
             try:
                 pause = relay.step(self._now())
-            except Superseded:
+            except (Superseded, Interrupted):
                 raise
             except OutboxError as error:
                 logger.warning("delivery waits for its outbox: %s", error)
@@ -241,13 +247,13 @@ class Worker:
                 self._sink.abort_overdue()
             self._hungry = relay.hungry
             if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
-                return self._rest(relay, stopping)
+                return self._rest(relay, stopping, lock)
             self._wake.wait(pause)
         return None
 
-    def _rest(self, relay: Relay, stopping: threading.Event) -> None:
+    def _rest(self, relay: Relay, stopping: threading.Event, lock: FileLock) -> None:
         """Our token is refused: another process, with a better one, may lead meanwhile."""
-        self._lock.release()
+        lock.release()
         stopping.wait(min(_LONGEST_REST, max(ELECTION, relay.judge.breaker.remaining(time.monotonic()))))
 
     def _finish(self, relay: Relay, senders: Senders) -> None:

@@ -117,7 +117,7 @@ class AuditApiSink:
     def clock(self) -> float:
         """The server's Unix seconds by its last ``Date`` header.
 
-        Before the first answer the local clock less an hour, which may be wrong by that much without harm.
+        0 before the first answer: a look-up then reads to the end, as the local clock proves nothing.
         """
         return self._clock.now()
 

@@ -147,7 +147,7 @@ class Sink(Protocol):
         ...
 
     def clock(self) -> float:
-        """Unix seconds at the sink, as far as they are known; rather behind than ahead of them."""
+        """Unix seconds at the sink, rather behind than ahead; 0 as long as nothing is known of them."""
         ...
 
     def abort_overdue(self) -> None:

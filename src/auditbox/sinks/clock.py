@@ -6,8 +6,6 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_DOUBT = 3600.0
-
 
 class ServerClock:
     """Turns this process's monotonic seconds into the server's Unix seconds.
@@ -31,10 +29,8 @@ class ServerClock:
                 self._offset = date - time.monotonic()
 
     def now(self) -> float:
-        """The server's time; before any answer came the local clock's, less what that may be ahead."""
-        if self._offset is not None:
-            return time.monotonic() + self._offset
-        return time.time() - _DOUBT
+        """The server's time; 0 before any answer came: the local clock may be wrong by any amount."""
+        return 0.0 if self._offset is None else time.monotonic() + self._offset
 
 
 def http_date(header: str) -> float | None:
