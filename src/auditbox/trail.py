@@ -87,11 +87,12 @@ class AuditTrail:
         share = settings.names("share", share)
         self.shares_source = "source" in share
         """Whether it is worth collecting where in the program a record was captured."""
+        self._redaction = redaction or Redaction()
         known = Events(settings.extension(extension), settings.events(events))
         self._resolve = known.resolve
         self._compose = Composer(
             known,
-            redaction or Redaction(),
+            self._redaction,
             share=share,
             default_object=default_object,
             max_record_bytes=max_record_bytes,
@@ -247,6 +248,7 @@ class AuditTrail:
     def ready(self) -> None:
         """Raises the OutboxError that a capture would meet now; returns if it could be stored."""
         if _interceptor is None:
+            self._redaction.encode({})  # what is made at the first use is made here, not in the first capture
             self.outbox.ready()
 
     def spill(self, error: Exception, event: str, fields: Mapping[str, Any]) -> None:
@@ -319,8 +321,8 @@ class AuditTrail:
         await asyncio.to_thread(self.close)
 
     def _open(self) -> None:
+        self.ready()
         if _interceptor is None:
-            self.outbox.ready()
             self._worker.start()
 
 
