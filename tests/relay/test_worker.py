@@ -64,8 +64,9 @@ def threads() -> list[str]:
 
 def test_the_relay_starts_with_the_first_capture(start: Callable[..., Program]) -> None:
     """Construction starts nothing; the record is delivered without being asked for."""
+    before = threads()
     program = start()
-    assert threads() == []
+    assert threads() == before
     id = program.capture()
     assert program.worker.flush(5)
     assert program.sink.stored == [id]
@@ -163,6 +164,26 @@ def test_a_leader_whose_token_is_refused_lets_another_one_lead(start: Callable[.
     assert two.sink.stored == [id]
 
 
+def test_a_close_with_a_request_in_flight_lets_the_next_relay_lead(start: Callable[..., Program]) -> None:
+    """The old thread ends by itself and takes nothing of the new one along."""
+    go_on = threading.Event()
+
+    class Hanging(FakeSink):
+        def send(self, delivery: Delivery) -> SendOutcome:
+            go_on.wait(20)
+            return super().send(delivery)
+
+    program = start(Hanging())
+    first = program.capture()
+    while not program.worker.status()["relay_alive"] or program.outbox.depth().states.get("sending") != 1:
+        time.sleep(0.01)
+    program.worker.close(0.2)
+    go_on.set()
+    second = program.capture()
+    assert program.worker.flush(20)
+    assert set(program.sink.stored) == {first, second}
+
+
 def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program]) -> None:
     """It should not; if it does, the entry is looked up like any other doubtful one."""
 
@@ -245,7 +266,8 @@ folder = Path(sys.argv[1])
 outbox = SqliteOutbox(folder / "audit.db")
 worker = Worker(outbox, JsonLinesSink(folder / "out.jsonl"), Policy(), concurrency=4)
 def capture():
-    outbox.append([Draft(uuid7(), "A", b'{{"documents":{{"auditbox":{{"id":"x"}}}}}}')])
+    id = uuid7()
+    outbox.append([Draft(id, "A", b'{{"documents":{{"auditbox":{{"id":"' + id.encode() + b'"}}}}}}')])
     worker.notify()
 {body}
 """

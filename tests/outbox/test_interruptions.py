@@ -1,0 +1,123 @@
+"""Exceptions out of signal handlers, forks of several threads, and a close beside captures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from auditbox.errors import OutboxError
+from auditbox.outbox.sqlite import SqliteOutbox
+
+from .conftest import draft
+
+
+class TimeLimit(Exception):
+    """What a soft time limit raises."""
+
+
+def committed(outbox: SqliteOutbox) -> set[str]:
+    db = sqlite3.connect(f"file:{outbox.path}?mode=ro", uri=True)
+    ids = {id for (id,) in db.execute("SELECT id FROM entry")}
+    db.close()
+    return ids
+
+
+def test_an_exception_out_of_a_signal_handler_leaves_a_working_outbox(outbox: SqliteOutbox) -> None:
+    """Wherever it falls: what returned is committed, and every thread captures afterwards."""
+    outbox.append([draft()])
+
+    def limit(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, limit)
+    safe: set[str] = set()
+    interrupted = 0
+    try:
+        while interrupted < 300:
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 + interrupted * 1e-6)
+            try:
+                while True:
+                    one = draft()
+                    outbox.append([one])
+                    safe.add(one.id)
+            except TimeLimit:
+                interrupted += 1
+            except OutboxError:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    outbox.append([draft()])  # whoever was interrupted lets go at its next capture at the latest
+    others: list[str] = []
+
+    def capture() -> None:
+        one = draft("THREAD")
+        outbox.append([one])
+        others.append(one.id)
+
+    threads = [threading.Thread(target=capture) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(others) == 4
+    assert safe | set(others) <= committed(outbox)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_threads_that_fork_at_once_leave_everybody_able_to_capture(outbox: SqliteOutbox) -> None:
+    """Their hooks take turns; every child and the parent go on."""
+    outbox.append([draft()])
+    statuses: list[int] = []
+
+    def fork() -> None:
+        for _ in range(4):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    outbox.append([draft("CHILD")])
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            statuses.append(os.waitpid(pid, 0)[1])
+
+    threads = [threading.Thread(target=fork) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outbox.append([draft()])
+    assert statuses == [0] * 16
+    assert len(committed(outbox)) == 18
+
+
+def test_captures_beside_a_close_are_stored(make: Callable[..., SqliteOutbox]) -> None:
+    """Close, and the next capture opens again; nobody meets a closed file."""
+    outbox = make()
+    outbox.append([draft()])
+    stop, safe, failed = threading.Event(), [], []
+
+    def capture() -> None:
+        while not stop.is_set():
+            one = draft()
+            try:
+                outbox.append([one])
+                safe.append(one.id)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+                failed.append(error)
+
+    threads = [threading.Thread(target=capture) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        outbox.close()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert set(safe) <= committed(outbox)
