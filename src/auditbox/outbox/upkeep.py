@@ -102,7 +102,7 @@ class Upkeep:
         thread = self._thread
         self._stopped.set()
         self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(timeout=2 * PERIOD)
         self.flush_behind()
         self._thread, self.dirty = None, False

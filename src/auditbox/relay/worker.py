@@ -155,7 +155,7 @@ class Worker:
         thread = self._thread
         self._stopping.set()
         self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(timeout=timeout)
         if self._sink is not None:
             self._sink.close()
@@ -179,6 +179,8 @@ class Worker:
 
     def _run(self) -> None:
         stopping, lock = self._stopping, self._lock
+        if self._thread is not threading.current_thread():
+            return  # closed before it ran
         while not stopping.is_set():
             try:
                 if lock.try_acquire():
