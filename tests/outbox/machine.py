@@ -7,6 +7,7 @@ attempt's end, which is the condition under which exactly-once is promised.
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -257,8 +258,9 @@ class DeliveryMachine(RuleBasedStateMachine):
         super().__init__()
         self.world = World(self.make())
 
+    @abstractmethod
     def make(self) -> Subject:
-        raise NotImplementedError
+        """What is driven."""
 
     @rule(lanes=st.lists(st.sampled_from(LANES), min_size=1, max_size=4))
     def append(self, lanes: list[str]) -> None:
