@@ -59,6 +59,11 @@ def test_the_least_that_can_be_said_is_a_whole_record() -> None:
     assert uuid.UUID(draft.id).version == 7
 
 
+def test_an_empty_outcome_leaves_valid_json() -> None:
+    """What auditbox joins to the encoded documents fits whatever they end in."""
+    assert own(composer().draft("x.y", ORDER, outcome={}))["outcome"] == {}
+
+
 def test_details_name_who_acted() -> None:
     """The portal shows the token as the actor; the text refers to who it really was."""
     assert wire(composer().draft("x.y", ORDER, actor="USR-1"))["details"].endswith("by {{auditbox.actor.id}}")

@@ -272,6 +272,13 @@ def test_status_says_how_things_stand(trail: AuditTrail) -> None:
     assert status["waits"] is None
 
 
+def test_a_misspelled_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that a promise depends on is never ignored for a typing error."""
+    monkeypatch.setenv("AUDITBOX_DURABLITY", "power")
+    with pytest.raises(ConfigurationError, match="did you mean AUDITBOX_DURABILITY"):
+        AuditTrail.from_env()
+
+
 def test_from_env_reads_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MPT_API_BASE_URL, MPT_API_TOKEN and AUDITBOX_*; arguments win."""
     variables = {

@@ -6,6 +6,7 @@ redaction, which so can never alter it.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ SHARES = frozenset({"name", "address", "user_agent", "source", "trace"})
 _REQUEST = ("id", "method", "route", "status", "durationMs")
 _SHARED_REQUEST = {"address": "address", "user_agent": "userAgent"}
 _OBJECT = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
+_draft = functools.partial(tuple.__new__, Draft)  # what Draft(…) does, without a Python frame of its own
 _LONGEST_TEXT = 4096
 _LEAST_BYTES = 4 * _LONGEST_TEXT
 _OWN_BYTES = 512
@@ -63,7 +65,7 @@ class Composer:
             raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
         self._room = max_record_bytes - _OWN_BYTES
         self._request_names = (*_REQUEST, *(_SHARED_REQUEST[s] for s in self._share & _SHARED_REQUEST.keys()))
-        self._stamp = (0, "")
+        self._second = (0, "")
 
     def draft(
         self,
@@ -106,20 +108,26 @@ class Composer:
             details = _text("details", details)
         known = _mapping(documents) if documents else {}
         known["auditbox"] = own
+        rest = {"summary": summary, "details": details, "object": about, "documents": known}
         now = time.time_ns() // 1_000_000
         id = uuid7(now)
         occurred = self._timestamp(now) if occurred_at is None else _occurred(occurred_at)
-        rest = {"summary": summary, "details": details, "object": about, "documents": known}
-        body = self._body(full, rest, id, occurred)
-        return Draft(id, about["id"] if lane is None else _lane(lane), body)
+        encoded = self._encode(rest)
+        if len(encoded) > self._room:
+            encoded = self._shortened(rest)
+        # It ends in the three braces of auditbox, documents and the record itself.
+        comma = "," if own else ""
+        tail = f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
+        body = f'{{"event":"{full}",'.encode() + encoded[1:-3] + tail.encode()
+        return _draft((id, about["id"] if lane is None else _lane(lane), body))
 
     def _timestamp(self, now: int) -> str:
-        known, stamp = self._stamp  # one value, so that threads see a second and its text together
+        known, text = self._second  # one value, so that threads see a second and its text together
         second = now // 1000
         if second != known:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._stamp = (second, stamp)
-        return f"{stamp}.{now % 1000:03d}Z"
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{now % 1000:03d}Z"
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
@@ -162,15 +170,6 @@ class Composer:
         if not isinstance(request, Mapping):
             raise RecordError("request", request, "a mapping with id, method, route, address, …")
         return {name: request[name] for name in self._request_names if request.get(name) is not None}
-
-    def _body(self, event: str, rest: dict[str, Any], id: str, occurred: str) -> bytes:
-        """The wire's JSON. It ends in the three braces of auditbox, documents and the record itself."""
-        encoded = self._encode(rest)
-        if len(encoded) > self._room:
-            encoded = self._shortened(rest)
-        comma = "" if encoded.endswith(b"{}}}") else ","
-        tail = f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
-        return b'{"event":"%b",%b%b' % (event.encode(), encoded[1:-3], tail.encode())
 
     def _shortened(self, rest: dict[str, Any]) -> bytes:
         """What is too large has its documents cut and marked; never dropped."""

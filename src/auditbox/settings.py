@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def check_sink(sink: Sink | None) -> None:
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of AuditTrail that these variables set."""
+    _refuse_misspelled(environment)
     arguments: dict[str, Any] = {"path": environment.get("AUDITBOX_OUTBOX") or "audit.db"}
     for name, (argument, parse) in _VARIABLES.items():
         if text := environment.get(name, "").strip():
@@ -84,6 +86,14 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             except ValueError as error:
                 raise ConfigurationError(f"{name}={text!r}: {_EXPECTED.get(parse, error)}") from error
     return arguments
+
+
+def _refuse_misspelled(environment: Mapping[str, str]) -> None:
+    """A setting that is ignored may be the one that a promise depends on."""
+    known = ["AUDITBOX_OUTBOX", *_VARIABLES]
+    for name in environment.keys() - known:
+        if name.startswith("AUDITBOX_") and (close := get_close_matches(name, known, n=1, cutoff=0.85)):
+            raise ConfigurationError(f"{name} is no setting of auditbox: did you mean {close[0]}?")
 
 
 def _flag(text: str) -> bool:

@@ -106,25 +106,36 @@ class AuditHandler(logging.Handler):
                 self._capture(record, audit)
             finally:
                 sites.pop()
-        except Exception:  # noqa: BLE001 - a handler does not raise into the application
-            self.handleError(record)
+        except Exception as error:  # noqa: BLE001 - a handler does not raise into the application
+            self._report(record, audit, error)
 
     def _capture(self, record: logging.LogRecord, audit: Mapping[str, Any]) -> None:
         fields: dict[str, Any] = {**audit}
         event = fields.pop("event", None)
         trail = self._trail()
-        if "source" not in fields and getattr(trail, "shares_source", True):
+        if trail.shares_source and "source" not in fields:
             fields["source"] = _source(record)
-        carried = record.__dict__.get(_CARRIED)
-        if carried is not None:
-            return _capture_carried(trail, record, event, fields, carried)
+        if _CARRIED in record.__dict__:
+            _capture_carried(trail, record, event, fields, record.__dict__[_CARRIED])
+            return
         if not fields.get("summary"):
             fields["summary"] = summary_of(record)
         if record.exc_info and (error := _error(record)):
             fields["outcome"] = fields.get("outcome") or _failure(error)
         if record.thread != threading.get_ident() and record.thread is not None:
             fields.setdefault("occurred_at", _created(record))
-        return _record(trail, event, fields)
+        trail.record(event, **fields)
+
+    def _report(self, record: logging.LogRecord, audit: Any, error: Exception) -> None:
+        """Hands what went wrong to ``handleError``; a key that nobody knows is named."""
+        try:
+            # Looked at afterwards, because each line would pay for a look before.
+            if isinstance(error, TypeError) and (unknown := audit.keys() - RECORD_FIELDS):
+                known, name = ", ".join(sorted(RECORD_FIELDS)), sorted(map(str, unknown))[0]
+                raise RecordError('extra["audit"]', name, f"unknown key; known are {known}") from error
+            raise error
+        except Exception:  # noqa: BLE001 - which is what handleError shows
+            self.handleError(record)
 
 
 def _capture_carried(
@@ -137,18 +148,7 @@ def _capture_carried(
         fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
     fields.setdefault("occurred_at", _created(record))
     with scope(dict(carried["context"])), _trace(carried["trace"]):
-        _record(trail, event, fields)
-
-
-def _record(trail: AuditTrail, event: Any, fields: dict[str, Any]) -> None:
-    try:
         trail.record(event, **fields)
-    except TypeError as error:
-        # Looked at afterwards, because each line would pay for a look before.
-        if unknown := sorted(map(str, fields.keys() - RECORD_FIELDS)):
-            known = ", ".join(sorted(RECORD_FIELDS))
-            raise RecordError('extra["audit"]', unknown[0], f"unknown key; known are {known}") from error
-        raise
 
 
 class AuditContextFilter(logging.Filter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from auditbox.errors import ConfigurationError
@@ -27,8 +28,9 @@ def trail_finder(given: AuditTrail | str | None) -> Callable[[], AuditTrail]:
         return get_trail
     if isinstance(given, str):
         return _ByName(given)
-    checked = _checked(given, repr(given))
-    return lambda: checked
+    return repeat(
+        _checked(given, repr(given))
+    ).__next__  # a function that gives it, without a frame of its own
 
 
 def _checked(found: AuditTrail, name: str) -> AuditTrail:

@@ -9,6 +9,6 @@ from __future__ import annotations
 from auditbox.encoding.convert import key_text, plain, unused
 from auditbox.encoding.cutting import cut
 from auditbox.encoding.types import LEAST, MOST, Json
-from auditbox.encoding.wire import raw_json, to_json
+from auditbox.encoding.wire import raw_encoder, to_json
 
-__all__ = ["LEAST", "MOST", "Json", "cut", "key_text", "plain", "raw_json", "to_json", "unused"]
+__all__ = ["LEAST", "MOST", "Json", "cut", "key_text", "plain", "raw_encoder", "to_json", "unused"]

@@ -14,16 +14,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @functools.cache
-def _encoder() -> Callable[..., bytes]:
+def raw_encoder() -> Callable[[object], bytes]:
+    """As :func:`to_json`, at full speed for what is JSON already; raises for what is not."""
     # Importing auditbox does not wait for pydantic-core: the first record does, once.
     from pydantic_core import to_json as encode
 
-    return encode
-
-
-def raw_json(value: object) -> bytes:
-    """As :func:`to_json`, at full speed for what is JSON already; raises for what is not."""
-    return _encoder()(value, inf_nan_mode="strings")
+    return functools.partial(encode, inf_nan_mode="strings")
 
 
 def to_json(value: Json) -> bytes:
@@ -33,7 +29,7 @@ def to_json(value: Json) -> bytes:
     What turns out to be no plain JSON is converted first, as by :func:`auditbox.encoding.plain`.
     """
     try:
-        return raw_json(value)
+        return raw_encoder()(value)
     except Exception:  # noqa: BLE001 - whatever pydantic-core says, the record must be encoded
         return _patient_json(plain(value))
 

@@ -11,7 +11,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from auditbox.encoding import LEAST, MOST, Json, key_text, plain, raw_json, to_json, unused
+from auditbox.encoding import LEAST, MOST, Json, key_text, plain, raw_encoder, to_json, unused
 from auditbox.errors import ConfigurationError
 from auditbox.redaction.names import WORDS, SensitiveKeys
 from auditbox.redaction.prefilter import Prefilter, is_platform_object
@@ -80,10 +80,18 @@ class Redaction:
         Never raises. Like any encoder it writes out a container each time that it is met, so what refers to
         the same lists many times on many levels (an expanded YAML bomb) takes as long as its JSON is.
         """
-        body = None if self._has_own_rules else _encoded_as_it_is(value)
-        if body is None or self._prefilter.suspects_json(body):
-            body = to_json(self.clean(value))
-        return body
+        if not self._has_own_rules:
+            try:
+                # marshal takes built-in types only, no subclass and no iterator, checked in C. So
+                # pydantic-core meets nothing that it would consume or convert in its own way; and what it
+                # wrote is what is searched and stored, whatever another thread does to the value meanwhile.
+                marshal.dumps(value)  # type: ignore[arg-type]
+                body = self._raw_json(value)
+                if not self._suspects_json(body):
+                    return body
+            except Exception:  # noqa: BLE001, S110 - clean() deals with whatever it is
+                pass
+        return to_json(self.clean(value))
 
     def clean(self, value: object) -> Json:
         """The value in plain JSON types (:func:`auditbox.encoding.plain`) without secrets, all of it new.
@@ -124,6 +132,14 @@ class Redaction:
     @functools.cached_property
     def _prefilter(self) -> Prefilter:
         return Prefilter(self._sensitive.named)
+
+    @functools.cached_property
+    def _suspects_json(self) -> Callable[[bytes], bool]:
+        return self._prefilter.suspects_json
+
+    @functools.cached_property
+    def _raw_json(self) -> Callable[[object], bytes]:
+        return raw_encoder()
 
     @functools.cached_property
     def _rules(self) -> list[Callable[[str], str]]:
@@ -203,20 +219,6 @@ class Redaction:
         start, end = found.span("secret")
         whole, offset = found[0], found.start()
         return whole[: start - offset] + self.mask + whole[end - offset :]
-
-
-def _encoded_as_it_is(value: Any) -> bytes | None:
-    """The JSON of a value of built-in types only, else None.
-
-    marshal takes exactly those, no subclass and no iterator, checked in C. So pydantic-core meets nothing
-    that it would consume or convert in its own way; and what it wrote is what is searched and stored,
-    whatever another thread does to the value meanwhile.
-    """
-    try:
-        marshal.dumps(value)
-        return raw_json(value)
-    except Exception:  # noqa: BLE001 - clean() deals with whatever it is
-        return None
 
 
 def _several(field: str, given: Any) -> tuple[Any, ...]:
