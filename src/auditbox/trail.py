@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from auditbox import settings
 from auditbox.compose import Composer
-from auditbox.errors import ConfigurationError, NoTrail, OutboxError, RecordError
+from auditbox.errors import ConfigurationError, NoTrail, OutboxError, OutboxFull, RecordError
 from auditbox.names import Events
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.redaction import Redaction
@@ -22,6 +23,8 @@ from auditbox.spill import Spill
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
     from auditbox.sinks.base import Sink
+
+logger = logging.getLogger("auditbox.trail")
 
 Token = str | Path | Callable[[], str]
 Interceptor = Callable[["Sequence[Draft]"], None]
@@ -321,7 +324,10 @@ class AuditTrail:
         await asyncio.to_thread(self.close)
 
     def _open(self) -> None:
-        self.ready()
+        try:
+            self.ready()
+        except OutboxFull as error:  # delivery goes on, and makes room
+            logger.warning("%s", error)
         if _interceptor is None:
             self._worker.start()
 

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from auditbox.encoding.convert import key_text, plain, unused
 from auditbox.encoding.cutting import cut
+from auditbox.encoding.remembered import remembered
 from auditbox.encoding.types import LEAST, MOST, Json
-from auditbox.encoding.wire import raw_encoder, to_json
+from auditbox.encoding.wire import importing, raw_encoder, to_json
 
-__all__ = ["LEAST", "MOST", "Json", "cut", "key_text", "plain", "raw_encoder", "to_json", "unused"]
+__all__ = [
+    "LEAST",
+    "MOST",
+    "Json",
+    "cut",
+    "importing",
+    "key_text",
+    "plain",
+    "raw_encoder",
+    "remembered",
+    "to_json",
+    "unused",
+]

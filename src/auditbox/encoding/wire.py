@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import threading
 from collections.abc import Callable
 
 from auditbox.encoding.convert import plain
@@ -13,11 +14,16 @@ from auditbox.encoding.types import Json
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+importing = threading.RLock()
+"""Held while a first capture imports. A fork waits for it: a lock that a child inherits is never freed."""
+
+
 @functools.cache
 def raw_encoder() -> Callable[[object], bytes]:
     """As :func:`to_json`, at full speed for what is JSON already; raises for what is not."""
     # Importing auditbox does not wait for pydantic-core: the first record does, once.
-    from pydantic_core import to_json as encode
+    with importing:
+        from pydantic_core import to_json as encode
 
     return functools.partial(encode, inf_nan_mode="strings")
 

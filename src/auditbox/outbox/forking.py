@@ -6,11 +6,16 @@ connection alone: its close in the child drops the parent's locks.
 
 from __future__ import annotations
 
+import logging  # noqa: F401 - whose hook for forks must be registered before ours: it then takes its lock after us
 import os
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Protocol
+
+from auditbox.encoding import importing
 
 
 class Forkable(Protocol):
@@ -30,16 +35,19 @@ def register(member: Forkable) -> None:
     _members.add(member)
 
 
+_LONGEST_IMPORT = 1.0
 _turn = threading.RLock()
 """Forks of several threads take turns: CPython's own lock is taken only after the hooks before a fork."""
 
 
 def _before() -> None:
     _turn.acquire()
+    importing.acquire()
     # What writes behind comes first: it writes into what the others close.
     _held[:] = sorted(_members, key=lambda member: getattr(member, "last_before_fork", False))
     for member in _held:
         member.before_fork()
+    _wait_for_imports()
 
 
 def _after(action: Callable[[Forkable], None]) -> None:
@@ -48,7 +56,24 @@ def _after(action: Callable[[Forkable], None]) -> None:
         for member in held:
             action(member)
     finally:
+        importing.release()
         _turn.release()
+
+
+def _wait_for_imports() -> None:
+    """Until no other thread is importing: the child would inherit the module's lock, and nobody to free it.
+
+    Our relay imports its HTTP client when it first sends. Bounded, because the import may need what another
+    library's hook holds for this very fork.
+    """
+    deadline = time.monotonic() + _LONGEST_IMPORT
+    while any(map(_is_importing, list(sys.modules.values()))) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _is_importing(module: object) -> bool:
+    spec = getattr(module, "__spec__", None)
+    return getattr(spec, "_initializing", False) is True
 
 
 if hasattr(os, "register_at_fork"):

@@ -189,7 +189,13 @@ class Store:
         if db.in_transaction:  # the exception of a signal handler came between BEGIN and what undoes it
             db.execute("ROLLBACK")
         if appends := [job for job in batch if job.work is None]:
-            self._append_all(db, appends)
+            try:
+                self._append_all(db, appends)
+            except (OutboxFull, sqlite3.OperationalError) as error:
+                full = layout.translated(error, self.path) if isinstance(error, sqlite3.Error) else error
+                if not isinstance(full, OutboxFull):
+                    raise
+                _fail(appends, full)  # and no other work of the batch: what the relay settles makes room
         for job in batch:
             if job.work is not None:
                 self._do(db, job)
@@ -222,6 +228,10 @@ class Store:
                 self._seq = None
         for job in jobs:
             job.done = True
+
+    def renumber(self) -> None:
+        """Within a write that has appended by itself: the newest number is read again."""
+        self._seq = None
 
     def _newest(self, db: sqlite3.Connection) -> int:
         """The newest number; remembered while no other process has written."""

@@ -11,7 +11,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from auditbox.encoding import LEAST, MOST, Json, key_text, plain, raw_encoder, to_json, unused
+from auditbox.encoding import LEAST, MOST, Json, key_text, plain, raw_encoder, remembered, to_json, unused
 from auditbox.errors import ConfigurationError
 from auditbox.redaction.names import WORDS, SensitiveKeys
 from auditbox.redaction.prefilter import Prefilter, is_platform_object
@@ -121,31 +121,31 @@ class Redaction:
             text = pattern.sub(self._own_match, text)
         return mask_cards(text, self.mask) if self.cards else text
 
-    @functools.cached_property
+    @remembered
     def _has_own_rules(self) -> bool:
         return bool(self.patterns) or self.cards
 
-    @functools.cached_property
+    @remembered
     def _sensitive(self) -> SensitiveKeys:
         return SensitiveKeys(self.keys, self.safe_keys)
 
-    @functools.cached_property
+    @remembered
     def _prefilter(self) -> Prefilter:
         return Prefilter(self._sensitive.named)
 
-    @functools.cached_property
+    @remembered
     def _suspects_json(self) -> Callable[[bytes], bool]:
         return self._prefilter.suspects_json
 
-    @functools.cached_property
+    @remembered
     def _raw_json(self) -> Callable[[object], bytes]:
         return raw_encoder()
 
-    @functools.cached_property
+    @remembered
     def _rules(self) -> list[Callable[[str], str]]:
         return rules(self.mask, [*WORDS, *self.keys])
 
-    @functools.cached_property
+    @remembered
     def _ordinary(self) -> set[str]:
         """Keys known to be neither sensitive nor secrets themselves."""
         return set()

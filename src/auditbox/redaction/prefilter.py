@@ -9,11 +9,11 @@ patterns that they belong to. Both may see a secret where none is, never the oth
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Callable, Iterable
 
+from auditbox.encoding import importing, remembered
 from auditbox.redaction.names import WORDS, endings, folded
 
 _REDUCED = bytes(ord("0") if chr(octet) in "0123456789" else octet for octet in range(128)).lower() + bytes(
@@ -58,7 +58,7 @@ class Prefilter:
     def __init__(self, named: Iterable[str] = ()) -> None:
         self._words = [*WORDS, *(_in_sketch(name) for name in named)]
 
-    @functools.cached_property
+    @remembered
     def suspects_json(self) -> Callable[[bytes], bool]:
         """Whether a value's JSON may hold secrets, keys that collide or integers beyond 64 bits."""
         has_literal, is_likely = self._searches
@@ -77,7 +77,7 @@ class Prefilter:
         reduced = text.encode("utf-8", "replace").translate(_REDUCED, _IGNORED)
         return has_literal(reduced) and is_likely(reduced)
 
-    @functools.cached_property
+    @remembered
     def _searches(self) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
         others = (word for word in self._words if not any(literal in word for literal in LITERALS))
         literals = [*LITERALS, *others]
@@ -118,7 +118,8 @@ def _other_than_platform_objects() -> str:
 
 
 def _search(pattern: str) -> Callable[[bytes], bool]:
-    from pydantic_core import SchemaValidator, core_schema
+    with importing:
+        from pydantic_core import SchemaValidator, core_schema
 
     schema = core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")
     return SchemaValidator(schema).isinstance_python
