@@ -25,7 +25,7 @@
             ├── AuthenticationError   401
             ├── PermissionDenied      403
             ├── NotFound              404
-            ├── ValidationFailed      400, 409, 413, 415, 422: ``errors`` names the fields
+            ├── ValidationFailed      400, 409, 413, 415, 422: ``fields`` says which, and why
             ├── RateLimited           429: ``retry_after`` in seconds
             └── ServerError           5xx
 
@@ -34,6 +34,7 @@ An exception's docstring is its default message.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -173,6 +174,28 @@ class NotFound(ApiStatusError):
 
 class ValidationFailed(ApiStatusError):
     """The request was rejected as invalid."""
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """What is wrong, by field (``object.id``); under ``""`` what concerns none."""
+        found: dict[str, list[str]] = {}
+        for field, message in _by_field(self.errors):
+            found.setdefault(field, []).append(message)
+        return found
+
+
+def _by_field(errors: Any) -> Iterator[tuple[str, str]]:
+    """The two shapes of ``errors``: messages by field, or objects of a message and its properties."""
+    if isinstance(errors, dict):
+        for field, said in errors.items():
+            yield from (
+                (str(field), str(message)) for message in (said if isinstance(said, list) else [said])
+            )
+    for error in errors if isinstance(errors, list) else ():
+        known = error if isinstance(error, dict) else {}
+        named = known.get("properties")
+        for field in named if named and isinstance(named, list) else [""]:
+            yield str(field), str(known.get("message", error))
 
 
 class RateLimited(ApiStatusError):

@@ -12,30 +12,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import overload
+from typing import Any, overload
 
 from auditbox import trail as trails
 from auditbox.outbox.base import Draft
-from auditbox.records import AuditRecord
+from auditbox.records import AuditObject, AuditRecord
 
 
-class CapturedRecords(Sequence[AuditRecord]):
-    """The records captured so far, oldest first; ``id`` is the entry's id."""
+class CapturedRecord(AuditRecord):
+    """A record as it was captured: what a trail always sends is never None here; ``id`` is the entry's id."""
+
+    object: AuditObject
+    summary: str
+    details: str
+    documents: dict[str, Any]
+
+
+class CapturedRecords(Sequence[CapturedRecord]):
+    """The records captured so far, oldest first."""
 
     def __init__(self) -> None:
-        self._records: list[AuditRecord] = []
+        self._records: list[CapturedRecord] = []
 
     def add(self, drafts: Sequence[Draft]) -> None:
         """Called by the trail in place of its outbox."""
         self._records.extend(
-            AuditRecord.model_validate({**json.loads(draft.body), "id": draft.id}) for draft in drafts
+            CapturedRecord.model_validate({**json.loads(draft.body), "id": draft.id}) for draft in drafts
         )
 
     @overload
-    def __getitem__(self, index: int) -> AuditRecord: ...
+    def __getitem__(self, index: int) -> CapturedRecord: ...
     @overload
-    def __getitem__(self, index: slice) -> list[AuditRecord]: ...
-    def __getitem__(self, index: int | slice) -> AuditRecord | list[AuditRecord]:
+    def __getitem__(self, index: slice) -> list[CapturedRecord]: ...
+    def __getitem__(self, index: int | slice) -> CapturedRecord | list[CapturedRecord]:
         return self._records[index]
 
     def __len__(self) -> int:
@@ -44,11 +53,11 @@ class CapturedRecords(Sequence[AuditRecord]):
     def __repr__(self) -> str:
         return f"<CapturedRecords {[record.event for record in self._records]}>"
 
-    def all(self, event: str | None = None) -> list[AuditRecord]:
+    def all(self, event: str | None = None) -> list[CapturedRecord]:
         """The records of an event; its short form will do (``order.approved``)."""
         return [record for record in self._records if event is None or _is(record.event, event)]
 
-    def one(self, event: str | None = None) -> AuditRecord:
+    def one(self, event: str | None = None) -> CapturedRecord:
         """The only record of an event; an AssertionError that lists what there is, if it is not one."""
         found = self.all(event)
         if len(found) != 1:

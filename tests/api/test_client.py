@@ -175,6 +175,16 @@ def shared() -> Any:
         yield started, client
 
 
+def test_a_refusal_names_the_fields(api: AuditApi) -> None:
+    """What the API itself says of a wrong filter and of a wrong object is there by field."""
+    with pytest.raises(ValidationFailed) as caught:
+        api.records.list("eq(nothing,'x')")
+    assert caught.value.fields == {"nothing": ["Invalid property path."]}
+    with pytest.raises(ValidationFailed) as caught:
+        create(api, object={"id": "order 5"})
+    assert list(caught.value.fields) == ["object.id"]
+
+
 @pytest.mark.parametrize("action", ["truncated", "empty"])
 def test_a_good_answer_without_a_record(api: AuditApi, emulator: Emulator, action: str) -> None:
     """A 201 whose body is no JSON object is an error, not a crash."""

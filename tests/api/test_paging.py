@@ -16,7 +16,7 @@ from auditbox.emulator.query import parse_query
 from auditbox.emulator.reading import Reader
 from auditbox.emulator.rql.compile import stored_timestamp
 from auditbox.emulator.store import Store
-from auditbox.errors import ApiConnectionError, ApiStatusError
+from auditbox.errors import ApiConnectionError, ApiStatusError, ValidationFailed
 from tests.api.conftest import QUICK, TOKEN
 
 READER = Caller("TKN-1234-5678", "T", "ACC-1234-5678", "A", "Vendor")
@@ -107,6 +107,41 @@ def test_streams(streaming: bool) -> None:
         assert [row.summary for row in few] == ["3", "4", "5", "6", "7"]
         assert list(api.records.stream(limit=0)) == []
         assert [row.summary for row in api.records.stream(F.summary == "7", select="-event")] == ["7"]
+
+
+def test_too_long_for_a_stream() -> None:
+    """More rows than the server streams are an error that says so: pages would be no snapshot."""
+    records = [{"id": f"AUD-0000-0000-0000-000{number}", "event": "e"} for number in range(3)]
+    with (
+        running(max_stream=2, seed={"records": records}) as emulator,
+        AuditApi(emulator.url, token=TOKEN) as api,
+    ):
+        with pytest.raises(ValidationFailed, match="more than 2 rows") as caught:
+            list(api.records.stream())
+        assert caught.value.status == 413
+        assert len(list(api.records.stream(limit=2))) == 2
+        assert len(list(api.records.iterate())) == 3
+
+
+@pytest.mark.parametrize("cap", [1, 2, 7, 100])
+def test_pages_by_the_servers_limit(cap: int) -> None:
+    """However few rows the server gives, whatever was asked for, all of them come, in every order."""
+    records = [
+        {
+            "id": f"AUD-0000-0000-0000-00{number:02}",
+            "event": "e",
+            "timestamp": f"2026-01-01T00:00:0{number % 4}Z",
+        }
+        for number in range(15)
+    ]
+    with (
+        running(max_limit=cap, seed={"records": records}) as emulator,
+        AuditApi(emulator.url, token=TOKEN) as api,
+    ):
+        for order in (None, "timestamp", "-id", "event,-timestamp"):
+            ids = [row.id for row in api.records.iterate(order=order, limit=50)]
+            assert sorted(ids) == [record["id"] for record in records]
+        assert api.records.list(limit=50).limit == min(cap, 50)
 
 
 class Scripted(httpx.BaseTransport):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditbox.api.problems import one_line, read_error, retry_after
+from auditbox.errors import ValidationFailed
 
 
 def test_a_validation_problem() -> None:
@@ -75,6 +76,29 @@ _json = st.recursive(
 def test_any_json(body: dict[str, object]) -> None:
     """Problem bodies with parts of the wrong type are survived."""
     read_error(400, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("errors", "fields"),
+    [
+        (None, {}),
+        ({"summary": ["'Summary' must not be empty."], "object.id": ["a", "b"]},
+         {"summary": ["'Summary' must not be empty."], "object.id": ["a", "b"]}),
+        ({"summary": "one text"}, {"summary": ["one text"]}),
+        ([{"message": "closed", "properties": ["listing.id", "id"]}, {"message": "no", "properties": ["id"]}],
+         {"listing.id": ["closed"], "id": ["closed", "no"]}),
+        ([{"message": "no"}, "text", {"properties": 5}], {"": ["no", "text", "{'properties': 5}"]}),
+    ],
+)  # fmt: skip
+def test_the_fields_that_are_wrong(errors: object, fields: dict[str, list[str]]) -> None:
+    """Both shapes of errors are one mapping of fields to messages."""
+    assert ValidationFailed(status=400, errors=errors).fields == fields
+
+
+@given(_json)
+def test_any_errors(errors: object) -> None:
+    """Whatever stands there instead, asking for the fields does not fail."""
+    assert all(ValidationFailed(status=400, errors=errors).fields.values())
 
 
 def test_a_token_is_masked() -> None:

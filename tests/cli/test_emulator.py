@@ -8,24 +8,31 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from auditbox.api import AuditApi
-from auditbox.errors import ApiStatusError
+from auditbox.errors import ApiStatusError, ValidationFailed
 
 from .conftest import ORDER, TOKEN, Run, Start, ended, environment, line_with
+
+
+def settings(process: Any) -> tuple[str, str]:
+    """The URL and the token that it prints for the settings of an application."""
+    line = line_with("MPT_API_BASE_URL=", process.stdout)
+    found = re.fullmatch(r"MPT_API_BASE_URL=(\S+) MPT_API_TOKEN=(\S+)\n", line)
+    assert found is not None
+    return found[1], found[2]
 
 
 def test_it_serves_and_keeps_its_records(start: Start, tmp_path: Path) -> None:
     """What it prints are the settings of a client; what was posted survives a restart."""
     for expected in (1, 2):
         process = start("emulator", "--port", "0", "--db", tmp_path / "api.db")
-        line = line_with("MPT_API_BASE_URL=", process.stdout)
-        found = re.fullmatch(r"MPT_API_BASE_URL=(\S+) MPT_API_TOKEN=(\S+)\n", line)
-        assert found is not None
-        with AuditApi(found[1], token=found[2]) as api:
+        url, token = settings(process)
+        with AuditApi(url, token=token) as api:
             api.records.create(event="extensions.shop.ping", summary="s", details="d", object=ORDER)
             assert api.records.list().total == expected
         code, _, said = ended(process, signal.SIGINT)
@@ -41,11 +48,69 @@ def test_strict_refuses_tokens_that_nobody_seeded(start: Start, tmp_path: Path) 
         '  "token": "idt:TKN-0000-0001:a"}]}'
     )
     process = start("emulator", "--port", "0", "--strict", "--seed", seed)
-    url = line_with("MPT_API_BASE_URL=", process.stdout).strip().partition("=")[2]
-    with AuditApi(url, token="idt:TKN-0000-0001:a") as api:
+    url, token = settings(process)
+    assert token == "idt:TKN-0000-0001:a"
+    with AuditApi(url, token=token) as api:
         assert api.records.list().total == 0
     with AuditApi(url, token=TOKEN) as api, pytest.raises(Exception, match="401"):
         api.records.list()
+
+
+def test_strict_says_which_tokens_are_good(start: Start) -> None:
+    """Of the shipped seed a vendor's to begin with, and all three with whose they are; each of them works."""
+    process = start("emulator", "--port", "0", "--strict")
+    url, token = settings(process)
+    told = [line_with("# idt:", process.stdout).split() for _ in range(3)]
+    assert [(line[1], line[2]) for line in told] == [
+        ("idt:TKN-1111-1111:vendor", "Vendor"),
+        ("idt:TKN-0000-0001:operations", "Operations"),
+        ("idt:TKN-9042-0088:client", "Client"),
+    ]
+    assert token == told[0][1]
+    for line in told:
+        with AuditApi(url, token=line[1]) as api:
+            assert api.records.list(limit=0).total >= 1
+
+
+def test_strict_without_tokens_is_warned_about(start: Start, tmp_path: Path) -> None:
+    """A seed that nobody can use says so at the start."""
+    (tmp_path / "seed.json").write_text("{}")
+    process = start("emulator", "--port", "0", "--strict", "--seed", tmp_path / "seed.json")
+    assert "MPT_API_TOKEN" not in line_with("MPT_API_BASE_URL=", process.stdout)
+    assert "every request is a 401" in line_with("auditbox: ", process.stderr)
+
+
+def test_a_lax_seeds_own_token_is_named(start: Start, tmp_path: Path) -> None:
+    """Where the seed has tokens, those are printed: another one with the same id would be refused."""
+    (tmp_path / "seed.json").write_text(
+        '{"accounts": [{"id": "ACC-1111-1111", "name": "Acme", "type": "Vendor"}], "tokens": [{"id":'
+        ' "TKN-1234-5678", "name": "t", "account": "ACC-1111-1111", "token": "idt:TKN-1234-5678:own"}]}'
+    )
+    url, token = settings(start("emulator", "--port", "0", "--seed", tmp_path / "seed.json"))
+    assert token == "idt:TKN-1234-5678:own"
+    with AuditApi(url, token=token) as api:
+        assert api.records.list().total == 0
+
+
+def test_limits_are_options(start: Start) -> None:
+    """Sizes of bodies, pages and streams, and whether it streams at all."""
+    process = start("emulator", "--port", "0", "--max-body", "10", "--max-limit", "5", "--no-streaming")
+    url, token = settings(process)
+    with AuditApi(url, token=token) as api:
+        assert api.records.list(limit=50).limit == 5
+        with pytest.raises(ValidationFailed, match="413"):
+            api.records.create(event="extensions.shop.ping", summary="s", details="d", object=ORDER)
+        assert list(api.records.stream()) == []
+    assert httpx.get(
+        f"{url}/public/v1/audit/records",
+        headers={"MPT-Streaming": "true", "Authorization": f"Bearer {token}"},
+    ).status_code == 501  # fmt: skip
+    process = start("emulator", "--port", "0", "--max-stream", "0")
+    url, token = settings(process)
+    with AuditApi(url, token=token) as api:
+        api.records.create(event="extensions.shop.ping", summary="s", details="d", object=ORDER)
+        with pytest.raises(ValidationFailed, match="more than 0 rows"):
+            list(api.records.stream())
 
 
 def test_faults_and_latency_are_scripted_from_the_start(start: Start, tmp_path: Path) -> None:

@@ -275,15 +275,35 @@ def test_no_outbox_is_one_line(run: Run, path: Path) -> None:
         ({"n": 0}, {"n": None}, ["documents.n"]),
         ({"user": {"password": "***"}}, {"user": {"password": "********"}}, []),
         ({"user": {"password": "***"}}, {"user": {"password": "hunter2"}}, ["documents.user.password"]),
+        ({"price": {"SPxY": 5, "PPxY": 4}}, {"price": {"PPxY": 4}}, []),
+        ({"price": {"SPxY": 5, "PPxY": 4}}, {"price": {"PPxY": 3}}, ["documents.price.PPxY"]),
+        ({"price": {"SPxY": 5}}, {}, []),
+        ({"price": {"SPxY": 5, "currency": "USD"}}, {}, ["documents.price"]),
         ({"l": [1, 2]}, {"l": [1]}, ["documents.l"]),
         ({"a": {"b": 1}}, {"a": [1]}, ["documents.a"]),
     ],
 )
 def test_what_counts_as_the_same(stored: Any, shown: Any, expected: list[str]) -> None:
-    """Nulls that the API leaves out and secrets that it masks do; another value or type does not."""
+    """Nulls and prices that are left out and secrets that are masked do; another value or type does not."""
     body = {"event": "e", "summary": "s", "details": "d", "object": {"id": ORDER}, "documents": stored}
     record = AuditRecord.model_validate({**body, "id": "AUD-1", "documents": shown})
     assert differences(body, record, "o", 1) == expected
+
+
+def test_a_vendor_compares_what_it_is_shown(run: Run, path: Path) -> None:
+    """Prices that the platform hides from its account are not taken for altered."""
+    token = "idt:TKN-1111-1111:vendor"
+    price = {"SPxY": 165, "markup": 10, "PPxY": 150, "currency": "USD"}
+    with running(strict=True) as emulator:
+        with AuditTrail(path, sink=emulator.url, token=token, extension="shop") as trail:
+            trail.record("order.approved", object=ORDER, documents={"order": {"id": ORDER, "price": price}})
+            assert trail.flush(30)
+        with AuditApi(emulator.url, token=token) as client:
+            (record,) = client.records.list("like(event,'extensions.*')", select="documents")
+        assert record.documents is not None
+        assert record.documents["order"]["price"] == {"PPxY": 150, "currency": "USD"}
+        result = run("reconcile", "--outbox", path, MPT_API_TOKEN=token)
+    assert (result.returncode, result.stdout) == (0, "1 delivered: all there, once, as captured\n")
 
 
 def test_documents_nested_beyond_pythons_stack_are_compared() -> None:

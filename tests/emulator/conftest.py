@@ -9,6 +9,9 @@ import pytest
 from auditbox.emulator import Emulator, running
 
 TOKEN = "idt:TKN-1234-5678:secret"
+OPERATIONS = "idt:TKN-0000-0001:operations"
+VENDOR = "idt:TKN-1111-1111:vendor"
+CLIENT = "idt:TKN-9042-0088:client"
 ORDER = "ORD-1208-2301-8479"
 
 

@@ -227,7 +227,8 @@ def test_control_over_http(emulator: Emulator, http: httpx.Client) -> None:
     assert shown["faults"][0] == {**plan["faults"][0], "seen": 1, "struck": 1}
     refused = httpx.put(control, json={"faults": [{"action": "explode"}]})
     assert (refused.status_code, "faults.0.action" in refused.json()["message"]) == (400, True)
-    assert httpx.put(control, content=b"{").status_code == 400
+    for wrong in (b"{", b"", b"[" * 100_000, b"5", b"\xff"):
+        assert httpx.put(control, content=wrong).status_code == 400
     assert http.get("/records").status_code == 500
     assert httpx.delete(control).status_code == 204
     assert http.get("/records").status_code == 200

@@ -77,3 +77,35 @@ def test_it_cannot_tell_the_difference(python: str, strict: bool, token: str, se
         "updated": "D",
         "errors": [[404, "Not Found"], [404, "Not Found"], [400, "Bad Request"], [400, "Bad Request"]],
     }
+
+
+STREAM = """
+import sys
+from mpt_api_client import MPTClient
+from mpt_api_client.auth import BearerTokenAuthentication
+from mpt_api_client.exceptions import MPTError
+
+client = MPTClient.from_config(BearerTokenAuthentication(sys.argv[2]), sys.argv[1])
+try:
+    print(sum(1 for _ in client.audit.event_types.stream()))
+except MPTError as error:
+    print(type(error).__name__, error.status_code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "3"),
+        ({"streaming": False}, "MPTStreamingNotSupportedError 501"),
+        ({"max_stream": 2}, "MPTStreamingOverCapError 413"),
+        ({"max_stream": 3}, "3"),
+    ],
+)
+def test_it_knows_why_there_is_no_stream(python: str, options: dict[str, Any], said: str) -> None:
+    """A resource that does not stream and one that is too long for it are errors of their own to it."""
+    with running(process=True, strict=True, **options) as emulator:
+        url = f"{emulator.url}/public/v1"  # it takes that as well
+        command = [python, "-W", "ignore", "-c", STREAM, url, "idt:TKN-1111-1111:vendor"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, said), done.stderr

@@ -1,6 +1,9 @@
 """Reading: select, omitted, paging, rendering, streams, errors of the HTTP kind."""
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -132,6 +135,62 @@ def test_pagination(http: httpx.Client, query: str, pagination: dict[str, int]) 
     assert http.get(f"/records?{query}").json()["$meta"]["pagination"] == pagination
 
 
+FILTER = (
+    "and(ilike(summary,%22*A%26b%20%27c%27%20%C3%A9%2B%25*%22),ge(timestamp,'2026-01-01T00%3A00%3A00%2B00%3A00'),"
+    "in(event,('a.b','platform.commerce.order.created')),not(eq(type,'Private')),eq(object.icon,null()),"
+    "or(eq(actor.id,'x'),eq(actor.name,'Will'),eq(actor.name,empty())))"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "ids"),
+    [
+        (f"/records?limit=100&offset=0&eq(object.id,'{ORDER}')&render()", ["1"]),
+        ("/records?limit=5&offset=0&order=-timestamp,+id&select=object,-documents,request.api.geolocation"
+         f"&{FILTER}&render()", ["1"]),
+        ("/records?limit=5&offset=0&any(viewers,eq(type,'Vendor'))", ["1"]),
+        ("/records?limit=0&offset=0&any(viewers,eq(type,'Vendor'))", []),
+        ("/records?order=-timestamp,+id", ["2", "1"]),
+        ("/records?order=%2Btimestamp&LIMIT=1", ["1"]),
+        ("/records?render()&eq(object.name,'An%20order')&limit=1&select=%2Bdocuments", ["1"]),
+        ("/records?eq(object.name,'An+order')", ["1"]),
+        ("/records?summary=ilike&event=extensions.a.b", []),
+    ],
+)  # fmt: skip
+def test_what_clients_really_send(wire: Callable[[str], tuple[int, Any]], path: str, ids: list[str]) -> None:
+    """The official client's requests, byte for byte: parts in any order, signs and quotes encoded or not."""
+    status, body = wire(path)
+    assert (status, [row["id"][-1] for row in body["data"]]) == (200, ids)
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Callable[[str], tuple[int, Any]]]:
+    """Sends a path and query without touching them."""
+    summary = "x a&b 'c' é+% y"
+    seed = {
+        "records": [
+            {**ROW, "summary": summary},
+            {"id": "AUD-1111-0000-0000-0002", "event": "extensions.a.b", "timestamp": "2026-01-02"},
+        ]
+    }
+    with running(seed=seed) as started:
+
+        def send(path: str) -> tuple[int, Any]:
+            connection = HTTPConnection("127.0.0.1", started.port, timeout=60)
+            connection.request("GET", f"/public/v1/audit{path}", headers={"Authorization": f"Bearer {TOKEN}"})
+            with contextlib.closing(connection):
+                answer = connection.getresponse()
+                return answer.status, json.loads(answer.read())
+
+        yield send
+
+
+def test_a_part_that_is_no_parameter(wire: Callable[[str], tuple[int, Any]]) -> None:
+    """rql= is nothing that the API knows, and neither is a filter of another kind of object."""
+    for path in ("/records?rql=eq(id,1)", "/records?key='x'", "/event-types?summary='x'"):
+        assert wire(path)[0] == 400
+
+
 def test_http_errors(http: httpx.Client) -> None:
     """404 for what is unknown or nowhere, 405 for other verbs, 400 for a wrong filter, all of them JSON."""
     missing = http.get("/records/AUD-0000-0000-0000-0000")
@@ -170,6 +229,42 @@ def test_no_stream() -> None:
     with running(streaming=False) as started:
         answer = httpx.get(f"{started.url}/public/v1/audit/records", headers=headers)
     assert (answer.status_code, answer.json()["title"]) == (501, "Not Implemented")
+
+
+def test_too_long_for_a_stream() -> None:
+    """More rows than a stream may have are a 413 that says so; pages and bounded streams are no matter."""
+    seed = {"records": [{**ROW, "id": f"AUD-1111-0000-0000-000{number}"} for number in range(3)]}
+    headers = {"MPT-Streaming": "true", "Authorization": f"Bearer {TOKEN}"}
+    with running(max_stream=2, max_limit=2, seed=seed) as started:
+        url = f"{started.url}/public/v1/audit/records"
+        answer = httpx.get(url, headers=headers)
+        assert (answer.status_code, answer.json()["title"]) == (413, "Payload Too Large")
+        assert "more than 2 rows" in answer.json()["detail"]
+        assert httpx.get(f"{url}?limit=2", headers=headers).headers["mpt-item-count"] == "2"
+        page = httpx.get(f"{url}?limit=50", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert (len(page["data"]), page["$meta"]["pagination"]["limit"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (None, "application/jsonl"),
+        ("*/*", "application/jsonl"),
+        ("application/*", "application/jsonl"),
+        ("text/html, application/json;q=0.5", "application/json"),
+        ("APPLICATION/JSONL", "application/jsonl"),
+        ("text/csv", None),
+    ],
+)
+def test_what_a_stream_is_made_of(http: httpx.Client, accept: str | None, media: str | None) -> None:
+    """JSON lines unless JSON is asked for; anything else is a 406."""
+    request = http.build_request("GET", "/event-types", headers={"MPT-Streaming": "true"})
+    request.headers.pop("Accept")
+    if accept is not None:
+        request.headers["Accept"] = accept
+    answer = http.send(request)
+    assert answer.status_code == (406 if media is None else 200)
+    assert media is None or answer.headers["content-type"].partition(";")[0] == media
 
 
 def test_a_stream_is_a_snapshot(emulator: Emulator) -> None:

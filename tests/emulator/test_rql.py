@@ -66,9 +66,17 @@ def find(reader: Reader, query: str) -> list[int]:
         ("all(viewers)", {"all": "Binary expression must have 2 arguments"}),
         ("eq(nothing,'a')", {"nothing": "Invalid property path."}),
         ("any(object,eq(id,'a'))", {"object": "Invalid property path."}),
-        ("eq(viewers.id,'a')", {"viewers.id": "Filtering is not permitted."}),
+        ("eq(nothing.more,'a')", {"nothing": "Invalid property path."}),
+        ("eq(Object.nothing.more,'a')", {"Object.nothing": "Invalid property path."}),
+        ("eq(viewers,'a')", {"viewers": "Filtering is not permitted."}),
+        ("eq(viewers.id,'a')", {"viewers.id": "Invalid property path."}),
         ("eq(documents,'a')", {"documents": "Filtering is not permitted."}),
+        ("eq(documents.order.id,'a')", {"documents.order": "Invalid property path."}),
+        ("documents.order.id='a'", {"documents.order": "Invalid property path."}),
+        ("any(documents,eq(id,'a'))", {"documents": "Invalid property path."}),
         ("order=documents", {"documents": "Ordering is not permitted."}),
+        ("order=-documents.order.id", {"documents.order": "Invalid property path."}),
+        ("order=viewers", {"viewers": "Ordering is not permitted."}),
         ("order=nothing", {"nothing": "Invalid property path."}),
         ("order=", {"order": "No valid ordering properties were detected"}),
         ("in(id,())", {"id": "Value has to be a non empty array."}),
@@ -160,12 +168,14 @@ RECORDS_IN = st.lists(
 
 def _leaf(path: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Expression]:
     name = F(path)
-    comparisons = st.sampled_from([Property.__eq__, Property.__ne__, Property.__gt__, Property.__le__])
+    comparisons = st.sampled_from(
+        [Property.__eq__, Property.__ne__, Property.__gt__, Property.__ge__, Property.__lt__, Property.__le__]
+    )
     return st.one_of(
         st.builds(lambda compare, value: compare(name, value), comparisons, values),
         st.builds(name.in_, st.lists(values, min_size=1, max_size=3)),
         st.builds(name.out, st.lists(values, min_size=1, max_size=3)),
-        st.just(name.is_null()),
+        st.sampled_from([name.is_null(), name.is_empty()] if values is not MOMENTS else [name.is_null()]),
     )
 
 

@@ -17,7 +17,7 @@ from auditbox.emulator import EmulatorProcess, create_app, load_seed, running, s
 from auditbox.emulator.fields import EVENT_TYPES, RECORDS
 from auditbox.emulator.server import is_loopback, listen
 from auditbox.emulator.traffic import Traffic
-from auditbox.errors import ConfigurationError
+from auditbox.errors import ConfigurationError, MissingDependency
 from tests.emulator.conftest import TOKEN, submission
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -105,6 +105,20 @@ def test_options_of_a_process(tmp_path: Path) -> None:
         assert post(emulator.url).status_code == 418
 
 
+def test_limits_of_a_process() -> None:
+    """A process takes the limits as well, and whether it streams."""
+    options: dict[str, Any] = {"streaming": False, "max_body": 10, "max_limit": 5, "max_stream": 1}
+    with running(process=True, token_lifetime=0.5, **options) as emulator:
+        assert post(emulator.url).status_code == 413
+        records = f"{emulator.url}/public/v1/audit/records"
+        assert httpx.get(records, headers={**HEADERS, "MPT-Streaming": "true"}).status_code == 501
+        page = httpx.get(f"{records}?limit=100", headers=HEADERS).json()
+        assert page["$meta"]["pagination"]["limit"] == 5
+    with running(process=True, streaming=True) as emulator:
+        records = f"{emulator.url}/public/v1/audit/records"
+        assert httpx.get(records, headers={**HEADERS, "MPT-Streaming": "true"}).status_code == 200
+
+
 def test_a_process_that_cannot_start(tmp_path: Path) -> None:
     """What is wrong is told in one line."""
     with pytest.raises(ConfigurationError, match="no-such-file"):
@@ -162,6 +176,7 @@ def test_stopping_twice() -> None:
         ({"records": [{"id": "AUD-1", "event": "e", "timestamp": "soon"}]}, "records.0.timestamp"),
         ({"records": [{"id": "AUD-1", "event": "e", "summary": "\ud800"}]}, "seed"),
         ({"eventTypes": [{"id": "AET-1"}]}, "eventTypes.0"),
+        ({"locations": [{"network": "here"}]}, "locations.0.network"),
         ({"record": []}, "record"),
         ([], "seed"),
     ],
@@ -183,14 +198,63 @@ def test_a_seed_that_is_no_json(tmp_path: Path, text: str) -> None:
         load_seed(file)
 
 
-def test_a_yaml_seed(tmp_path: Path) -> None:
-    """A seed may be written in YAML."""
+YAML = """
+accounts:
+  - {id: ACC-1111-1111, name: Acme, type: Vendor}
+tokens:
+  - {id: TKN-1111-1111, name: CI, account: ACC-1111-1111, token: "idt:TKN-1111-1111:a", user: USR-0556-8733}
+objects:
+  - {id: ORD-1208-2301-8479, name: An order, objectType: Order, viewers: [ACC-1111-1111]}
+records:
+  - id: AUD-0000-0000-0000-0001
+    event: platform.commerce.order.created
+    object: {id: ORD-1208-2301-8479}
+    timestamp: 2026-01-31T23:00:00Z
+    viewers: [{id: ACC-1111-1111, type: Vendor}]
+eventTypes:
+  - {id: AET-0000-0001, key: platform.commerce.order.created, name: Order created}
+locations:
+  - {network: 127.0.0.0/8, countryCode: CH}
+"""
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
+def test_every_part_of_a_seed(tmp_path: Path, suffix: str) -> None:
+    """In JSON or YAML: accounts, tokens, objects, whole records, event types and places are there."""
+    yaml = pytest.importorskip("yaml")
+    file = tmp_path / f"seed{suffix}"
+    file.write_text(json.dumps(yaml.safe_load(YAML), default=str) if suffix == ".json" else YAML)
+    with running(strict=True, seed=file) as emulator:
+        base = f"{emulator.url}/public/v1/audit"
+        headers = {"Authorization": "Bearer idt:TKN-1111-1111:a"}
+        (record,) = httpx.get(f"{base}/records", headers=headers).json()["data"]
+        assert (record["id"], record["timestamp"]) == ("AUD-0000-0000-0000-0001", "2026-01-31T23:00:00.000Z")
+        (kind,) = httpx.get(f"{base}/event-types", headers=headers).json()["data"]
+        assert (kind["id"], kind["name"]) == ("AET-0000-0001", "Order created")
+        made = httpx.post(f"{base}/records", json=submission(), headers=headers).json()
+        assert made["object"] == {"id": "ORD-1208-2301-8479", "name": "An order", "objectType": "Order"}
+        assert made["actor"]["name"] == "CI"
+        assert made["request"]["api"]["geolocation"] == {"countryCode": "CH"}
+        assert httpx.get(f"{base}/records", headers=HEADERS).status_code == 401
+
+
+def test_a_seed_that_is_no_yaml(tmp_path: Path) -> None:
+    """It is an error that names the file; an empty file is an empty seed."""
     pytest.importorskip("yaml")
     file = tmp_path / "seed.yaml"
-    file.write_text("accounts:\n  - {id: ACC-1111-1111, name: Acme, type: Vendor}\n")
-    assert load_seed(file).accounts[0].name == "Acme"
     file.write_text("accounts: [")
     with pytest.raises(ConfigurationError, match=r"seed\.yaml"):
+        load_seed(file)
+    file.write_text("")
+    assert load_seed(file).accounts == []
+
+
+def test_yaml_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install, or to write JSON instead."""
+    file = tmp_path / "seed.yaml"
+    file.write_text(YAML)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingDependency, match="pip install pyyaml"):
         load_seed(file)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditbox.cli import options, output
 from auditbox.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from auditbox.emulator import Seed
+
+_ANY = "idt:TKN-1234-5678:local"
 
 
 @click.command("emulator")
@@ -21,6 +27,11 @@ from auditbox.errors import ConfigurationError
 @click.option("--seed", metavar="FILE", type=click.Path(path_type=Path), help="What is there to begin with.")
 @click.option("--faults", metavar="FILE", type=click.Path(path_type=Path), help="What goes wrong, as JSON.")
 @click.option("--latency", type=options.seconds, default=0.0, metavar="S", help="Each request takes longer.")
+@click.option("--no-streaming", is_flag=True, help="Answer 501 to who asks for a stream.")
+@click.option("--max-body", type=click.IntRange(1), metavar="BYTES", help="A larger request is a 413.")
+@click.option("--max-limit", type=click.IntRange(1), metavar="ROWS", help="The most that a page has; 100.")
+@click.option("--max-stream", type=click.IntRange(0), metavar="ROWS", help="A longer stream is a 413.")
+@click.option("--token-lifetime", type=options.seconds, metavar="S", help="Of the tokens that it issues.")
 @click.option("--allow-remote", is_flag=True, help="Let other machines in, with --host. There is no TLS.")
 def command(
     port: int,
@@ -29,18 +40,29 @@ def command(
     strict: bool,
     seed: Path | None,
     faults: Path | None,
-    latency: float,
+    no_streaming: bool,
     allow_remote: bool,
+    **limits: float | None,
 ) -> None:
-    """The Audit API on your own machine: any `idt:` token may write, until Ctrl-C."""
-    from auditbox.emulator import serve
+    """The Audit API on your own machine: any `idt:` token may write, until Ctrl-C.
+
+    Strict, the tokens of the seed may; it prints them.
+    """
+    from auditbox.emulator import load_seed, serve
 
     script = None if faults is None else _read(faults)
+    known = load_seed(seed, strict)
     if allow_remote:
         output.warn(f"auditbox: whoever reaches {host} gets in, without TLS")
-    token = "" if strict else " MPT_API_TOKEN=idt:TKN-1234-5678:local"
-    ready = partial(_ready, token=token)
-    serve(host, port, db, strict, seed, ready, allow_remote=allow_remote, faults=script, latency=latency)
+    ready = partial(_ready, accounts=_accounts(known, strict))
+    given = {name: value for name, value in limits.items() if value is not None}
+    chosen: dict[str, Any] = {
+        "allow_remote": allow_remote,
+        "faults": script,
+        "streaming": not no_streaming,
+        **given,
+    }
+    serve(host, port, db, strict, known, ready, **chosen)
 
 
 def _read(faults: Path) -> Any:
@@ -52,5 +74,19 @@ def _read(faults: Path) -> Any:
         raise ConfigurationError(f"--faults: {faults} is no JSON: {error}") from error
 
 
-def _ready(url: str, *, token: str) -> None:
-    print(f"MPT_API_BASE_URL={url}{token}", flush=True)
+def _accounts(seed: Seed, strict: bool) -> dict[str, str]:
+    """Tokens that are good, each with whose it is; the one to begin with first."""
+    accounts = {account.id: account for account in seed.accounts}
+    known = [(token.token, accounts[token.account]) for token in seed.tokens if token.account in accounts]
+    known.sort(key=lambda pair: pair[1].type != "Vendor")
+    whose = {token: f"{account.type} {account.id} {account.name}" for token, account in known}
+    return whose if whose or strict else {_ANY: "whoever"}
+
+
+def _ready(url: str, *, accounts: Mapping[str, str]) -> None:
+    first = next(iter(accounts), None)
+    print(f"MPT_API_BASE_URL={url}" + (f" MPT_API_TOKEN={first}" if first else ""), flush=True)
+    for token, whose in accounts.items() if len(accounts) > 1 else ():
+        print(f"# {token}  {output.printable(whose)}", flush=True)
+    if first is None:
+        output.warn("auditbox: the seed has no tokens, so that every request is a 401")

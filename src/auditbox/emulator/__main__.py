@@ -11,7 +11,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from auditbox.emulator.query import MAX_LIMIT
 from auditbox.emulator.server import serve
+from auditbox.emulator.traffic import MAX_BODY
 from auditbox.errors import ConfigurationError
 
 
@@ -38,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", metavar="FILE")
     parser.add_argument("--faults", metavar="FILE")
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--no-streaming", dest="streaming", action="store_false")
+    parser.add_argument("--max-body", type=int, default=MAX_BODY, metavar="BYTES")
+    parser.add_argument("--max-limit", type=int, default=MAX_LIMIT, metavar="ROWS")
+    parser.add_argument("--max-stream", type=int, metavar="ROWS")
+    parser.add_argument("--token-lifetime", type=float, default=3600.0, metavar="SECONDS")
     parser.add_argument("--allow-remote", action="store_true")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     return parser

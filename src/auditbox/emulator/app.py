@@ -16,15 +16,16 @@ from auditbox.emulator.control import control_routes
 from auditbox.emulator.faults import plan_of
 from auditbox.emulator.fields import EVENT_TYPES, RECORDS, Table
 from auditbox.emulator.identity import Caller
+from auditbox.emulator.installations import token_route
 from auditbox.emulator.openapi import DOCS
 from auditbox.emulator.problem import Problem, respond
-from auditbox.emulator.query import parse_query
-from auditbox.emulator.reading import as_envelope, as_lines
+from auditbox.emulator.query import MAX_LIMIT, parse_query
+from auditbox.emulator.reading import Caps, as_envelope, as_lines
 from auditbox.emulator.seed import Seed, load_seed
 from auditbox.emulator.service import Service, request_of
 from auditbox.emulator.store import Store
 from auditbox.emulator.submission import parse_object
-from auditbox.emulator.traffic import Traffic, TrafficMiddleware
+from auditbox.emulator.traffic import MAX_BODY, Traffic, TrafficMiddleware
 
 BASE = "/public/v1/audit"
 _JSON = "application/json; charset=utf-8"
@@ -38,6 +39,10 @@ def create_app(
     faults: Any = None,
     latency: float = 0.0,
     streaming: bool = True,
+    max_body: int = MAX_BODY,
+    max_limit: int = MAX_LIMIT,
+    max_stream: int | None = None,
+    token_lifetime: float = 3600.0,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The Audit API on your own machine.
@@ -51,19 +56,25 @@ def create_app(
         faults: scripted faults, as ``PUT /_emulator/faults`` takes them.
         latency: seconds that every request takes longer.
         streaming: False answers 501 to streaming requests.
+        max_body: bytes; a larger request is a 413. The platform's own limit is not published; this one is
+            that of its kind of server (Kestrel).
+        max_limit: rows of a page, whatever ``limit`` asks for.
+        max_stream: rows; a longer stream is a 413. None for no limit.
+        token_lifetime: seconds that the JSON Web Tokens live which ``installations/-/token`` gives.
         clock: seconds since the epoch, for the records' timestamps.
 
     Raises:
         ConfigurationError: the seed or the faults are wrong.
     """
     seed = load_seed(seed, strict)
-    traffic = Traffic(plan_of(faults or []))
+    traffic = Traffic(plan_of(faults or []), max_body=max_body)
     traffic.plan.latency = latency or traffic.plan.latency
-    service = Service(Store(db), seed.directory(strict), clock)
+    service = Service(Store(db), seed.directory(strict), clock, Caps(max_limit, max_stream))
     service.load(seed)
     app = FastAPI(title="Audit API (emulator)", version="v1", redirect_slashes=False)
     app.state.service, app.state.traffic = service, traffic
     _Endpoints(service, streaming).register(app)
+    app.include_router(token_route(service.directory, token_lifetime))
     app.include_router(control_routes(service, traffic))
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -93,9 +104,9 @@ class _Endpoints:
         caller = self._caller(request)
         self.service.may_create(caller)
         body = await _body(request)
-        client = request.client.host if request.client else None
-        record = self.service.create(caller, body, request_of(client, request.headers))
-        return _json(record, 201)
+        peer = request.client.host if request.client else None
+        origin = request_of(peer, request.headers, self.service.directory.locations)
+        return _json(self.service.create(caller, body, origin), 201)
 
     async def list_records(self, request: Request) -> Response:
         """A page of audit records, newest first unless ``order`` says otherwise."""
@@ -105,24 +116,25 @@ class _Endpoints:
         """A page of event types."""
         return self._list(request, EVENT_TYPES)
 
-    async def get_record(self, id: str, request: Request) -> Response:
+    async def get_record(self, request: Request) -> Response:
         """One audit record."""
-        return self._get(request, RECORDS, id)
+        return self._get(request, RECORDS)
 
-    async def get_event_type(self, id: str, request: Request) -> Response:
+    async def get_event_type(self, request: Request) -> Response:
         """One event type."""
-        return self._get(request, EVENT_TYPES, id)
+        return self._get(request, EVENT_TYPES)
 
-    async def update_event_type(self, id: str, request: Request) -> Response:
+    async def update_event_type(self, request: Request) -> Response:
         """Updates the name or the description of an event type."""
         caller = self._caller(request)
+        id = request.path_params["id"]
         return _json(self.service.update_event_type(caller, id, await _body(request)))
 
     def _caller(self, request: Request) -> Caller:
         return self.service.directory.identify(request.headers.get("authorization", ""))
 
-    def _get(self, request: Request, table: Table, id: str) -> Response:
-        caller = self._caller(request)
+    def _get(self, request: Request, table: Table) -> Response:
+        caller, id = self._caller(request), request.path_params["id"]
         return _json(self.service.reader.one(table, id, parse_query(request.url.query), caller))
 
     def _list(self, request: Request, table: Table) -> Response:

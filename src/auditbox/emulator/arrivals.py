@@ -26,7 +26,7 @@ class Seen:
         """The request for people; the token's secret is masked."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
         if "authorization" in headers:
-            headers["authorization"] = headers["authorization"].rpartition(":")[0] + ":***"
+            headers["authorization"] = _masked(headers["authorization"])
         return {
             "number": self.number,
             "at": self.at,
@@ -38,6 +38,13 @@ class Seen:
             "status": self.status,
             "fault": self.fault,
         }
+
+
+def _masked(authorization: str) -> str:
+    """Scheme and token without the secret: of ``idt:TKN-…:secret`` the id stays, of another token nothing."""
+    scheme, _, token = authorization.partition(" ")
+    known, separator, _ = token.rpartition(":")
+    return f"{scheme} {known}{separator}***"
 
 
 def readable(body: bytes) -> Any:

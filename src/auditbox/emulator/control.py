@@ -48,7 +48,7 @@ def control_routes(service: Service, traffic: Traffic) -> APIRouter:
             traffic.plan = plan_of(json.loads(await request.body()))
         except ConfigurationError as exc:
             return JSONResponse({"message": str(exc)}, 400)
-        except ValueError:
+        except (ValueError, RecursionError):
             return JSONResponse({"message": "the body is not JSON"}, 400)
         return JSONResponse(traffic.plan.describe())
 

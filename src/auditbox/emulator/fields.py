@@ -86,10 +86,10 @@ EVENT_TYPES = Table(
 
 
 def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """An object out of dotted paths and values; absent (None) values leave no trace."""
+    """An object out of dotted paths and values; null and empty ones leave no trace (contract, section 2)."""
     result: dict[str, Any] = {}
     for path, value in pairs:
-        if value is None:
+        if value is None or value == "":
             continue
         if "." not in path:
             result[path] = value

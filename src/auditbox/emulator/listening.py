@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,  # the program's own logging stays as it is
             access_log=False,
+            proxy_headers=False,  # the API reads them itself, and notes what they are worth
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )

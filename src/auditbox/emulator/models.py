@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -69,6 +70,11 @@ class AuditRecordViewer(_Schema):
     icon: str | None = None
 
 
+class AuditRecordType(StrEnum):
+    PRIVATE = "Private"
+    PUBLIC = "Public"
+
+
 class AuditRecord(_Schema):
     id: str = ""
     event: str = ""
@@ -77,7 +83,7 @@ class AuditRecord(_Schema):
     object: AuditRecordObject = AuditRecordObject()
     timestamp: datetime = datetime.min
     actor: AuditRecordActor = AuditRecordActor()
-    type: Literal["Private", "Public"] = "Public"
+    type: AuditRecordType = AuditRecordType.PUBLIC
     request: AuditRecordRequest = AuditRecordRequest()
     documents: dict[str, Any] | None = None
     viewers: list[AuditRecordViewer] = []

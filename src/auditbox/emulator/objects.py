@@ -29,7 +29,7 @@ CHT Chat, CHL Channel, SPO Spotlight, SPQ SpotlightQuery, AUD AuditRecord, AET A
 OBJECT_TYPES: dict[str, str] = dict(entry.split() for entry in _TYPES.replace("\n", " ").split(",") if entry)
 
 
-def object_type(id: str) -> str | None:
+def object_type(id: object) -> str | None:
     """The type of the object with this id; None where the form or the prefix is unknown."""
-    found = OBJECT_ID.fullmatch(id)
+    found = OBJECT_ID.fullmatch(id) if isinstance(id, str) else None
     return OBJECT_TYPES.get(found.group(1)) if found else None

@@ -19,9 +19,12 @@ _WHY = {
     403: "Forbidden",
     404: "Not Found",
     406: "Not Acceptable",
+    413: "Content Too Large",
     415: "Unsupported Media Type",
+    500: "Internal Server Error",
     501: "Not Implemented",
 }
+_BODILESS = (401, 500)
 _NAMES = {
     "limit": "How many rows; the limit that holds is answered in $meta.pagination.limit.",
     "offset": "How many rows to pass over.",
@@ -36,7 +39,7 @@ def _operation(model: type, *errors: int, status: int = 200, **extra: Any) -> di
         "response_model_exclude_none": True,
         "status_code": status,
         "responses": {
-            code: {"description": _WHY[code]} | ({} if code == 401 else {"model": ProblemDetails})
+            code: {"description": _WHY[code]} | ({} if code in _BODILESS else {"model": ProblemDetails})
             for code in (401, *errors)
         },
         "openapi_extra": extra,
@@ -50,28 +53,53 @@ def _query(*names: str) -> list[dict[str, Any]]:
     ]
 
 
+# Described here and read off the request: a declared argument would promise FastAPI's own 422.
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
 def _accepts(model: type) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"required": True, "content": {media: {"schema": schema} for media in _MEDIA}}
 
 
+def _read(model: type, tag: str) -> dict[str, Any]:
+    return _operation(model, 404, tags=[tag], parameters=[_ID, *_query("select")])
+
+
+def _list(model: type, tag: str) -> dict[str, Any]:
+    return _operation(model, 400, 406, 413, 501, tags=[tag], parameters=_query(*_NAMES))
+
+
+_CREATE = _operation(
+    AuditRecord,
+    400,
+    403,
+    404,
+    413,
+    415,
+    500,
+    status=201,
+    tags=["AuditRecords"],
+    requestBody=_accepts(AuditRecord),
+)
+_UPDATE = _operation(
+    AuditEventType,
+    400,
+    403,
+    404,
+    413,
+    415,
+    500,
+    tags=["AuditEventTypes"],
+    parameters=[_ID],
+    requestBody=_accepts(AuditEventType),
+)
+
 DOCS: dict[tuple[str, str], dict[str, Any]] = {
-    ("POST", "/records"): _operation(
-        AuditRecord, 400, 403, 404, 415, status=201, tags=["AuditRecords"], requestBody=_accepts(AuditRecord)
-    ),
-    ("GET", "/records"): _operation(
-        AuditRecordListResponse, 400, 406, 501, tags=["AuditRecords"], parameters=_query(*_NAMES)
-    ),
-    ("GET", "/records/{id}"): _operation(
-        AuditRecord, 404, tags=["AuditRecords"], parameters=_query("select")
-    ),
-    ("GET", "/event-types"): _operation(
-        AuditEventTypeListResponse, 400, 406, 501, tags=["AuditEventTypes"], parameters=_query(*_NAMES)
-    ),
-    ("GET", "/event-types/{id}"): _operation(
-        AuditEventType, 404, tags=["AuditEventTypes"], parameters=_query("select")
-    ),
-    ("PUT", "/event-types/{id}"): _operation(
-        AuditEventType, 400, 403, 404, 415, tags=["AuditEventTypes"], requestBody=_accepts(AuditEventType)
-    ),
+    ("POST", "/records"): _CREATE,
+    ("GET", "/records"): _list(AuditRecordListResponse, "AuditRecords"),
+    ("GET", "/records/{id}"): _read(AuditRecord, "AuditRecords"),
+    ("GET", "/event-types"): _list(AuditEventTypeListResponse, "AuditEventTypes"),
+    ("GET", "/event-types/{id}"): _read(AuditEventType, "AuditEventTypes"),
+    ("PUT", "/event-types/{id}"): _UPDATE,
 }

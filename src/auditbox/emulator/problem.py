@@ -16,12 +16,15 @@ _SECTIONS = {
     404: "15.5.5",
     405: "15.5.6",
     406: "15.5.7",
+    413: "15.5.14",
     415: "15.5.16",
     500: "15.6.1",
     501: "15.6.2",
 }
 
+# Those whose names changed from Python to Python are as ASP.NET has them.
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_PHRASES |= {413: "Payload Too Large", 422: "Unprocessable Entity"}
 
 Errors = Mapping[str, Sequence[str]]
 

@@ -11,6 +11,7 @@ from auditbox.emulator.fields import Table
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
+"""The documented cap of a page."""
 _INT32 = 2**31 - 1
 
 
@@ -25,10 +26,9 @@ class Query:
     filters: list[str] = field(default_factory=list)
     render: bool = False
 
-    @property
-    def page(self) -> int:
-        """The limit that holds for a page."""
-        return DEFAULT_LIMIT if self.limit is None else min(self.limit, MAX_LIMIT)
+    def page_limit(self, most: int) -> int:
+        """The limit that holds for a page, where the server gives at most so many rows."""
+        return min(DEFAULT_LIMIT if self.limit is None else self.limit, most)
 
 
 def parse_query(raw: str) -> Query:

@@ -10,13 +10,15 @@ from typing import Any
 
 from auditbox.emulator.fields import RECORDS, Table
 from auditbox.emulator.identity import Caller
-from auditbox.emulator.problem import invalid, not_found
-from auditbox.emulator.query import Query, Selection
+from auditbox.emulator.masking import shown
+from auditbox.emulator.problem import Problem, invalid, not_found
+from auditbox.emulator.query import MAX_LIMIT, Query, Selection
 from auditbox.emulator.render import render
 from auditbox.emulator.rql.compile import Sql, balanced, order_by
 from auditbox.emulator.rql.parse import parse
 from auditbox.emulator.store import Store, as_object
 
+_OVER_CAP = "The result has more than {:,} rows: narrow the filter, or set limit, to stream it."
 _SEES = "record.audience IN (SELECT audience FROM viewer WHERE id = ?)"
 
 
@@ -29,6 +31,8 @@ class Statement:
     where: str
     order: str
     values: list[Any]
+    account_type: str | None = None
+    """The reader's, where it decides what is shown."""
 
     def select(self) -> str:
         """The rows of a page; the limit and the offset are the last two values."""
@@ -48,33 +52,48 @@ class Snapshot:
     meta: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many rows an answer may have at most; None is any number."""
+
+    page: int = MAX_LIMIT
+    stream: int | None = None
+
+
 class Reader:
     """Answers queries.
 
     Args:
         scoped: whether a caller sees only what its account may see (strict); else everybody sees all.
+        caps: how many rows a page and a stream may have.
     """
 
-    def __init__(self, store: Store, scoped: bool) -> None:
-        self.store, self.scoped = store, scoped
+    def __init__(self, store: Store, scoped: bool, caps: Caps | None = None) -> None:
+        self.store, self.scoped, self.caps = store, scoped, caps or Caps()
 
     def page(self, table: Table, query: Query, caller: Caller) -> dict[str, Any]:
         """The list envelope of one page."""
         selection = Selection.of(query.select, table.omitted)
         statement = self.statement(table, query, selection, caller)
-        limit, offset = query.page, query.offset
+        limit, offset = query.page_limit(self.caps.page), query.offset
         total = self._count(statement, table)
         data = list(self._objects(statement, table, query, selection, limit, offset)) if limit else []
         return {"$meta": _meta(offset, limit, total, selection.left_out(table)), "data": data}
 
     def snapshot(self, table: Table, query: Query, caller: Caller) -> Snapshot:
-        """Everything that a query finds now; what arrives later is not in it."""
+        """Everything that a query finds now; what arrives later is not in it.
+
+        Raises:
+            Problem: 413, it is more than a stream may have; or 400.
+        """
         selection = Selection.of(query.select, table.omitted)
         statement = self.statement(table, query, selection, caller, upto=self.store.last_seq(table))
         total = self._count(statement, table)
         limit = -1 if query.limit is None else query.limit
         count = max(0, total - query.offset)
         count = count if limit < 0 else min(count, limit)
+        if self.caps.stream is not None and count > self.caps.stream:
+            raise Problem(413, _OVER_CAP.format(self.caps.stream))
         rows = self._objects(statement, table, query, selection, limit, query.offset)
         return Snapshot(count, rows, _meta(query.offset, count, total, selection.left_out(table)))
 
@@ -112,7 +131,12 @@ class Reader:
             conditions.extend(_visible(caller, sql.values))
         order = table.order if query.order is None else order_by(table, query.order)
         columns, source = _columns(table, query, selection)
-        return Statement(columns, source, balanced(conditions or ["1"], "AND"), order, sql.values)
+        where = balanced(conditions or ["1"], "AND")
+        return Statement(columns, source, where, order, sql.values, self.reads_as(caller))
+
+    def reads_as(self, caller: Caller) -> str | None:
+        """The type of account that decides which prices are shown; None for all of them (lax)."""
+        return caller.account_type if self.scoped else None
 
     def _count(self, statement: Statement, table: Table) -> int:
         return int(next(self._run(statement.count(table), statement.values))[0])
@@ -122,6 +146,8 @@ class Reader:
     ) -> Iterator[dict[str, Any]]:
         for row in self._run(statement.select(), [*statement.values, limit, offset]):
             value = as_object(row, table)
+            if "documents" in value:
+                value["documents"] = shown(value["documents"], statement.account_type)
             yield selection.apply(render(value) if query.render else value)
 
     def _run(self, sql: str, values: list[Any]) -> Iterator[sqlite3.Row]:
@@ -144,12 +170,12 @@ def _columns(table: Table, query: Query, selection: Selection) -> tuple[str, str
 
 
 def _visible(caller: Caller, values: list[Any]) -> Iterator[str]:
-    """Operations see all; others what their account is a viewer of, clients only what is public."""
+    """Operations see all; others what their account is a viewer of (clients: what of it is public), and
+    everybody what is about themselves."""
     if caller.account_type == "Operations":
         return
-    values.append(caller.account)
+    values.extend([caller.account, caller.user])
     public = " AND record.type = 'Public'" if caller.account_type == "Client" else ""
-    values.append(caller.id)
     yield f"(({_SEES}{public}) OR record.object_id = ?)"
 
 

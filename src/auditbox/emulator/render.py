@@ -1,4 +1,4 @@
-"""What a reader is shown: templates filled in, secrets of known objects masked."""
+"""Templates filled in: what ``render()`` does to ``summary`` and ``details``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import re
 from typing import Any
 
 from auditbox.emulator.fields import dig
-from auditbox.emulator.objects import object_type
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 _BRACES = re.compile(r"\{\{+|\}\}+")
-_MASKED = {"User": "password", "ApiToken": "token"}
-MASK = "********"
 
 
 def render(record: dict[str, Any]) -> dict[str, Any]:
@@ -39,14 +36,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def mask(documents: dict[str, Any]) -> dict[str, Any]:
-    """Documents without a user's password and an API token's secret (contract, rule 10)."""
-    return {name: _mask(value) for name, value in documents.items()}
-
-
-def _mask(value: Any) -> Any:
-    id = value.get("id") if isinstance(value, dict) else None
-    secret = _MASKED.get(object_type(id) or "") if isinstance(id, str) else None
-    return {**value, secret: MASK} if secret and secret in value else value

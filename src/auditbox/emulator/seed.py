@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,8 @@ class SeededToken(_Shape):
     name: str
     account: _Id
     token: str
+    user: Annotated[str, Field(pattern=r"^USR-[0-9]{4}-[0-9]{4}$")] | None = None
+    """The user that it acts for, who may read the records about themself."""
 
 
 class SeededObject(_Shape):
@@ -56,6 +59,15 @@ class SeededEventType(_Shape):
     description: str | None = None
 
 
+class SeededLocation(_Shape):
+    """Where the addresses of a network are; becomes ``request.api.geolocation``."""
+
+    network: IPv4Network | IPv6Network
+    country_code: str | None = None
+    country_name: str | None = None
+    region: str | None = None
+
+
 class Seed(_Shape):
     """A seed file; every part is optional."""
 
@@ -64,6 +76,7 @@ class Seed(_Shape):
     objects: list[SeededObject] = []
     records: list[AuditRecord] = []
     event_types: list[SeededEventType] = []
+    locations: list[SeededLocation] = []
 
     def directory(self, strict: bool) -> Directory:
         """The accounts, tokens and objects, ready for use.
@@ -81,6 +94,9 @@ class Seed(_Shape):
             directory.secrets[token.id] = token.token
         for seeded in self.objects:
             directory.objects[seeded.id] = seeded.model_dump(by_alias=True)
+        for location in self.locations:
+            place = location.model_dump(by_alias=True, exclude={"network"}, exclude_none=True)
+            directory.locations.places[location.network] = place
         return directory
 
     def _caller(self, token: SeededToken) -> Caller:
@@ -89,7 +105,7 @@ class Seed(_Shape):
             raise ConfigurationError(f"seed: token {token.id}: account {token.account} is not in accounts")
         if not token.token.startswith(f"idt:{token.id}:"):
             raise ConfigurationError(f"seed: token {token.id}: its token must begin with idt:{token.id}:")
-        return Caller(token.id, token.name, account.id, account.name, account.type)
+        return Caller(token.id, token.name, account.id, account.name, account.type, token.user)
 
 
 def load_seed(given: str | Path | dict[str, Any] | Seed | None, strict: bool = False) -> Seed:

@@ -123,7 +123,7 @@ def running(
         process: in a process of its own (then it can be killed without harm); else in a thread.
         host, port: where it listens; port 0 takes a free one.
         options: the arguments of :func:`auditbox.emulator.create_app`; in a process, those that the command
-            line has: ``db``, ``strict``, ``seed`` (a file or its content), ``faults`` and ``latency``.
+            line has: all but ``clock``; ``seed`` and ``faults`` may be files or their content.
     """
     start = start_process if process else start_thread
     emulator = start(host, port, **options)
@@ -200,12 +200,16 @@ def _end(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str
 
 def _arguments(folder: Path, options: dict[str, Any]) -> Iterator[str]:
     for name, value in options.items():
-        if value is None or value is False:
+        if (
+            value is None
+            or (value is False and name != "streaming")
+            or (value is True and name == "streaming")
+        ):
             continue
-        yield f"--{name}"
+        yield "--no-streaming" if name == "streaming" else f"--{name.replace('_', '-')}"
         if isinstance(value, dict | list):
             file = folder / f"{name}.json"
             file.write_text(json.dumps(value), "utf-8")
             yield str(file)
-        elif value is not True:
+        elif not isinstance(value, bool):
             yield str(value)

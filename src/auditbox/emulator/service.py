@@ -10,10 +10,12 @@ from typing import Any
 
 from auditbox.emulator.fields import EVENT_TYPES
 from auditbox.emulator.identity import Caller, Directory
+from auditbox.emulator.jwt import Issuer
+from auditbox.emulator.locations import Locations, address_of
+from auditbox.emulator.masking import shown
 from auditbox.emulator.problem import Problem, invalid
 from auditbox.emulator.query import Query
-from auditbox.emulator.reading import Reader
-from auditbox.emulator.render import mask
+from auditbox.emulator.reading import Caps, Reader
 from auditbox.emulator.rql.compile import stored_timestamp
 from auditbox.emulator.seed import Seed
 from auditbox.emulator.store import Store
@@ -32,11 +34,19 @@ class Service:
         store: where records are kept.
         directory: accounts, tokens and objects.
         clock: seconds since the epoch.
+        caps: how many rows a page and a stream may have.
     """
 
-    def __init__(self, store: Store, directory: Directory, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        clock: Callable[[], float] = time.time,
+        caps: Caps | None = None,
+    ) -> None:
         self.store, self.directory, self.clock = store, directory, clock
-        self.reader = Reader(store, scoped=directory.strict)
+        self.reader = Reader(store, directory.strict, caps)
+        directory.issuer = Issuer(clock)
 
     def load(self, seed: Seed) -> None:
         """Takes a seed's records and event types in; what is there already stays.
@@ -83,10 +93,14 @@ class Service:
             "documents": body.get("documents"),
             "viewers": viewers,
         }
-        stored = self.store.add(record)
-        shown = {**stored, "documents": mask(body["documents"])} if body.get("documents") else stored
-        shown = {name: value for name, value in shown.items() if value is not None}
-        return {**shown, "timestamp": f"{record['timestamp'][:23]}Z"}
+        return self._shown(self.store.add(record), caller)
+
+    def _shown(self, stored: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """A record that was just stored, as its submitter is answered: even if it may not read it later."""
+        answer = {name: value for name, value in stored.items() if value not in (None, {}, [])}
+        if "documents" in answer:
+            answer["documents"] = shown(answer["documents"], self.reader.reads_as(caller))
+        return {**answer, "timestamp": f"{stored['timestamp'][:23]}Z"}
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
@@ -117,11 +131,13 @@ def _empty(body: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def request_of(ip: str | None, headers: Mapping[str, str]) -> dict[str, Any]:
+def request_of(peer: str | None, headers: Mapping[str, str], locations: Locations) -> dict[str, Any]:
     """The ``request`` that the server notes on a record."""
+    ip = address_of(peer, headers)
+    place = locations.find(ip) if ip else None
+    api = {"ip": ip, "userAgent": headers.get("user-agent"), "geolocation": place}
     trace = headers.get("traceparent", "").split("-")
     operation = trace[1] if len(trace) == 4 and len(trace[1]) == 32 else secrets.token_hex(16)
-    api = {"ip": ip, "userAgent": headers.get("user-agent")}
     return {
         "api": {name: value for name, value in api.items() if value},
         "log": {"requestId": headers.get("x-request-id") or secrets.token_hex(8), "operationId": operation},

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from auditbox.emulator.fields import RECORDS, Table, dig, nest
-from auditbox.emulator.render import mask
 from auditbox.emulator.rql.match import like
 from auditbox.errors import ConfigurationError
 
@@ -29,8 +28,19 @@ LATEST = (
     "SELECT record.type, audience.viewers FROM record JOIN audience ON audience.id = record.audience "
     "WHERE object_id = ? ORDER BY timestamp DESC, seq DESC LIMIT 1"
 )
+SEEN = (
+    "SELECT 1 FROM record WHERE object_id = ? "
+    "AND audience IN (SELECT audience FROM viewer WHERE id = ?) LIMIT 1"
+)
 _APPLICATION = 0x41554445  # "AUDE": which files are an emulator's
 BACKFILL = "UPDATE event_type SET name = ? WHERE key = ? AND coalesce(name, '') = ''"
+
+
+class Latest(NamedTuple):
+    """The visibility of a record."""
+
+    type: str | None
+    viewers: list[dict[str, Any]]
 
 
 class Store:
@@ -126,10 +136,14 @@ class Store:
                     [changes[column], id],
                 )
 
-    def latest(self, object_id: str) -> tuple[str | None, list[dict[str, Any]]] | None:
-        """Type and viewers of an object's most recent record; a new record of it inherits them."""
+    def sees(self, account: str, object_id: str) -> bool:
+        """Whether some record of an object has this account among its viewers."""
+        return self.db.execute(SEEN, [object_id, account]).fetchone() is not None
+
+    def latest(self, object_id: str) -> Latest | None:
+        """What a new record of an object inherits from its most recent one."""
         row = self.db.execute(LATEST, [object_id]).fetchone()
-        return (row["type"], json.loads(row["viewers"])) if row else None
+        return Latest(row["type"], json.loads(row["viewers"])) if row else None
 
     def rows(self, sql: str, values: Sequence[Any]) -> Iterator[sqlite3.Row]:
         """The rows of a query, one after the other."""
@@ -181,8 +195,8 @@ def as_object(row: sqlite3.Row, table: Table) -> dict[str, Any]:
     value = nest((field.path, row[field.column]) for field in table.fields)
     if "timestamp" in value:
         value["timestamp"] = f"{value['timestamp'][:23]}Z"
-    if "documents" in names and row["documents"] is not None:
-        value["documents"] = mask(json.loads(row["documents"]))
+    if "documents" in names and row["documents"] not in (None, "{}"):
+        value["documents"] = json.loads(row["documents"])
     if "viewers" in names and row["viewers"] != "[]":
         value["viewers"] = json.loads(row["viewers"])
     return value

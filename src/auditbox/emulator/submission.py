@@ -14,6 +14,9 @@ from auditbox.emulator.store import Store
 
 _EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+MAX_DEPTH = 200
+"""Levels of a body; the platform's limit is not published, and what auditbox sends has half as many."""
+
 _CANNOT = "The JSON value could not be converted to {}."
 
 
@@ -21,7 +24,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a request's body.
 
     Raises:
-        Problem: 400, when it is none, or holds text that is no Unicode (a lone surrogate).
+        Problem: 400, when it is none, is nested too deeply, or holds text that is no Unicode (a lone
+            surrogate).
     """
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
@@ -31,7 +35,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise invalid({"$": ["The body is not valid JSON."]}) from None
     if not isinstance(value, dict):
         raise invalid({"$": [_CANNOT.format("AuditRecord")]})
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise invalid({"$": [f"The body is nested more deeply than {MAX_DEPTH} levels."]})
     return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [
+            part
+            for container in level
+            if isinstance(container, dict | list)
+            for part in (container.values() if isinstance(container, dict) else container)
+        ]
+    return any(isinstance(part, dict | list) for part in level)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -120,7 +138,7 @@ def _is_platform_object(value: Any) -> bool:
 def audience(
     body: Mapping[str, Any], object_id: str, caller: Caller, directory: Directory, store: Store
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Type and viewers of a new record (rules 6 and 7).
+    """Type and viewers of a new record (rules 6 and 7): those of the object's newest one.
 
     Raises:
         Problem: 403, strict, when the caller's account cannot see the object.
@@ -128,22 +146,20 @@ def audience(
     operations = directory.viewer(directory.operations["id"]) | directory.operations
     if caller.account_type == "Operations" and body.get("type") == "Private":
         return "Private", [operations]
-    inherited = _inherited(object_id, directory, store)
-    if directory.strict and caller.account_type != "Operations":
-        if not any(viewer.get("id") == caller.account for viewer in inherited):
-            raise Problem(403, f"The account {caller.account} has no access to {object_id}.")
-    elif not inherited:
-        inherited = [caller.viewer]
-    viewers = _with_operations(inherited, operations)
-    public = any(viewer.get("type") in {"Vendor", "Client"} for viewer in viewers)
-    return "Public" if public else "Private", viewers
-
-
-def _inherited(object_id: str, directory: Directory, store: Store) -> list[dict[str, Any]]:
+    seeded = directory.objects.get(object_id, {}).get("viewers", [])
+    unbound = not directory.strict or caller.account_type == "Operations"
+    if not (unbound or caller.account in seeded or store.sees(caller.account, object_id)):
+        raise Problem(403, f"The account {caller.account} has no access to {object_id}.")
     latest = store.latest(object_id)
-    if latest:
-        return latest[1]
-    return [directory.viewer(id) for id in directory.objects.get(object_id, {}).get("viewers", [])]
+    if latest and latest.viewers:
+        return latest.type or _kind(latest.viewers), _with_operations(latest.viewers, operations)
+    first = [directory.viewer(id) for id in seeded] or ([] if directory.strict else [caller.viewer])
+    viewers = _with_operations(first, operations)
+    return _kind(viewers), viewers
+
+
+def _kind(viewers: list[dict[str, Any]]) -> str:
+    return "Public" if any(viewer.get("type") in {"Vendor", "Client"} for viewer in viewers) else "Private"
 
 
 def _with_operations(viewers: list[dict[str, Any]], operations: dict[str, Any]) -> list[dict[str, Any]]:

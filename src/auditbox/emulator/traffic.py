@@ -11,8 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auditbox.emulator.arrivals import Seen, object_id
 from auditbox.emulator.faults import Plan
+from auditbox.emulator.problem import Problem, respond
 from auditbox.emulator.strikes import Ongoing, Strike, reset
 
+MAX_BODY = 30_000_000
 KEPT = 10_000
 KEPT_BYTES = 32 * 1024 * 1024
 _OWN = ("/_emulator", "/docs", "/redoc", "/openapi.json")
@@ -26,6 +28,7 @@ class Traffic:
     seen: deque[Seen] = field(default_factory=deque)
     count: int = 0
     size: int = 0
+    max_body: int = MAX_BODY
     held: set[asyncio.Transport] = field(default_factory=set)
     """The connections of requests that hang."""
 
@@ -62,27 +65,38 @@ class TrafficMiddleware:
         if scope["type"] != "http" or scope["path"].startswith(_OWN):
             await self.app(scope, receive, send)
             return
-        body = await read_body(receive)
+        body, whole = await read_body(receive, self.traffic.max_body)
         seen = self.traffic.note(scope, body)
         plan = self.traffic.plan
         fault = plan.choose(seen.method, seen.path, object_id(body) if plan.needs_object else None)
         if plan.latency:
             await asyncio.sleep(plan.latency)
-        request = Ongoing(self.app, scope, _replay(body, receive), send, seen, self.traffic.held)
+        app = self.app if whole else _too_large
+        request = Ongoing(app, scope, _replay(body, receive), send, seen, self.traffic.held)
         if fault is None:
             await request.run(request.send)
         else:
             await Strike(fault, request).run()
 
 
-async def read_body(receive: Receive) -> bytes:
-    """A request's whole body."""
-    parts = []
+async def read_body(receive: Receive, most: int) -> tuple[bytes, bool]:
+    """A request's body, and whether that is all of it: of a larger one nothing is kept beyond the limit.
+
+    It is read to its end all the same: a client that still sends does not read the answer.
+    """
+    parts, length = list[bytes](), 0
     while True:
         message = await receive()
-        parts.append(message.get("body", b""))
+        part = message.get("body", b"")
+        length += len(part)
+        if length <= most:
+            parts.append(part)
         if not message.get("more_body"):
-            return b"".join(parts)
+            return b"".join(parts), length <= most
+
+
+async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
+    await respond(Problem(413, "The request's body is too large."))(scope, receive, send)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auditbox.api.hidden import CREDENTIALS, PURCHASE_PRICES, SALES_PRICES
 from auditbox.records import AuditRecord
 
 _MOST = 8
 """Paths of one record that are named."""
-_MASKED = frozenset({"password", "token"})
+_MASKED = frozenset(CREDENTIALS.values())
 """What the API may mask on reading (contract, section 3, rule 10)."""
+_WITHHELD = SALES_PRICES | PURCHASE_PRICES
+"""What it may leave out (the same rule)."""
 
 
 def differences(stored: Any, shown: AuditRecord, outbox: str, seq: int) -> list[str]:
     """The paths at which a record differs from what was captured; empty where it does not.
 
     Of the object its id and type are compared: its name is the server's to say. What is null or empty may be
-    absent, because the API leaves that out.
+    absent, and so may prices, because the API leaves that out.
 
     Args:
         stored: the body of the entry, as captured.
@@ -61,7 +64,7 @@ def _differing(expected: Any, actual: Any) -> Iterator[str]:
                 stack.append((f"{path}.{name}" if path else name, one.get(name), other.get(name)))
         elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
             stack += [(f"{path}[{at}]", *pair) for at, pair in enumerate(zip(one, other, strict=True))]
-        elif not (_same(one, other) or _masked(path, other) or (other is None and _is_empty(one))):
+        elif not (_same(one, other) or _masked(path, other) or (other is None and _may_be_absent(path, one))):
             yield path
 
 
@@ -69,9 +72,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _is_empty(value: Any) -> bool:
-    """What the API may leave out (contract, section 2)."""
-    return value is None or (isinstance(value, str | list | dict) and not value)
+def _may_be_absent(path: str, value: Any) -> bool:
+    """Null and empty values are left out for everybody (contract, section 2), prices for some readers."""
+    if value is None or (isinstance(value, str | list | dict) and not value):
+        return True
+    withheld = isinstance(value, dict) and value.keys() <= _WITHHELD
+    return withheld or path.rpartition(".")[2] in _WITHHELD
 
 
 def _masked(path: str, shown: Any) -> bool:

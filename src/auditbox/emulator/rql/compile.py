@@ -123,9 +123,9 @@ class Sql:
         found = self._find(path)
         if found is not None:
             return found
-        if path.partition(".")[0].lower() in {*self.table.unfiltered, *self.table.parts} or path == SELF:
+        if path == SELF or is_closed(self.table, path):
             raise _error(path or "self()", "Filtering is not permitted.")
-        raise _error(path, "Invalid property path.")
+        raise _error(_wrong_part(self.table, path), "Invalid property path.")
 
     def _find(self, path: str) -> Field | None:
         folded = path.lower()
@@ -133,6 +133,22 @@ class Sql:
 
     def _column(self, column: Field) -> str:
         return f"{self.table.name}.{column.column}"
+
+
+def is_closed(table: Table, path: str) -> bool:
+    """Whether this is a known property that can be neither compared nor ordered by."""
+    return path.lower() in {*table.unfiltered, *table.parts}
+
+
+def _wrong_part(table: Table, path: str) -> str:
+    """As much of a path as the platform names in its error: up to the first part that it does not know."""
+    known = {field.path.lower() for field in table.fields} | {*table.unfiltered, *table.parts}
+    ends = [end for end, sign in enumerate(path) if sign == "."]
+    for part in (path[:end] for end in ends):
+        folded = part.lower()
+        if folded not in known and not any(name.startswith(f"{folded}.") for name in known):
+            return part
+    return path
 
 
 def order_by(table: Table, text: str) -> str:
@@ -152,8 +168,7 @@ def order_by(table: Table, text: str) -> str:
 def _order_term(table: Table, name: str) -> str:
     descending = name.lstrip().startswith("-")
     path = name.strip().lstrip("+-").strip()
-    top = path.partition(".")[0].lower()
-    if top in {*table.unfiltered, *table.parts}:
+    if is_closed(table, path):
         raise _error(path, "Ordering is not permitted.")
     column = Sql(table).field(path)
     return f"{table.name}.{column.column} {'DESC' if descending else 'ASC'}"
