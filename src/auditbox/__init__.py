@@ -72,7 +72,7 @@ _HOMES = {
 }
 
 
-_MODULES = frozenset({"api", "emulator", "errors", "testing"})
+_MODULES = frozenset({"api", "emulator", "errors", "testing", "wsgi"})
 """Rooms that may be entered after ``import auditbox`` alone."""
 
 

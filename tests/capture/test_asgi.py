@@ -272,6 +272,50 @@ def test_websockets_pass_untouched(records: CapturedRecords) -> None:
     assert record.auditbox["request"] == {"method": "WEBSOCKET", "route": "/chat/7"}
 
 
+@pytest.mark.parametrize(
+    ("answers", "event", "status"),
+    [
+        ([{"type": "websocket.accept"}, {"type": "websocket.send", "text": "hi"}], "chat.opened", 101),
+        ([{"type": "websocket.close", "code": 1008}], "chat.refused", 403),
+        ([{"type": "websocket.http.response.start", "status": 401, "headers": []}], "chat.refused", 401),
+        ([], "chat.refused", None),
+    ],
+)
+def test_the_opening_of_a_websocket(
+    records: CapturedRecords, answers: list[Message], event: str, status: int | None
+) -> None:
+    """A rule for WEBSOCKET records whether it was opened, before the client knows; ``every=`` never does."""
+
+    async def app(asgi: Any, receive: Any, send: Any) -> None:
+        for message in answers:
+            await send(message)
+
+    rule = {"event": "chat.opened", "failed": "chat.refused", "object": "{room}"}
+    asgi: dict[str, Any] = {"type": "websocket", "path": f"/chat/{ORDER}", "headers": [], "client": None}
+    options: Any = {"routes": {"WEBSOCKET /chat/{room}": rule}, "every": "http.changed"}
+    assert call(AuditMiddleware(app, **options), asgi) == answers
+    assert records.one().event.endswith(event)
+    assert records.one().auditbox["request"].get("status") == status
+
+
+def test_an_application_that_gives_no_answer(records: CapturedRecords) -> None:
+    """Its server answers for it: a failure that says so."""
+
+    async def app(asgi: Any, receive: Any, send: Any) -> None: ...
+
+    call(AuditMiddleware(app, routes=ROUTES), http())
+    assert records.one("order.refused").auditbox["outcome"]["error"] == "there was no answer"
+
+
+def test_a_refused_websocket() -> None:
+    """``fail_closed`` closes it before it is opened."""
+    trail: Any = FailingTrail()
+    rule = {"WEBSOCKET /chat/{room}": {"event": "chat.opened", "object": "{room}"}}
+    asgi: dict[str, Any] = {"type": "websocket", "path": f"/chat/{ORDER}", "headers": [], "client": None}
+    app = AuditMiddleware(answering(), routes=rule, trail=trail, fail_closed=True)
+    assert call(app, asgi) == [{"type": "websocket.close", "code": 1013}]
+
+
 def test_what_is_not_recorded_is_not_touched() -> None:
     """A request that no rule can concern gets the server's own receive and send."""
     seen: list[Any] = []

@@ -156,6 +156,27 @@ def test_the_route_of_a_request(path: str, tail: str | None, params: dict[str, A
     assert answered("GET", path, tail=tail, params=params, root="/root").route == "/root" + route
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["/orders/<id>", "/orders/<int:id>", "/orders/<string(length=2):id>", "orders/<uuid:id>"],
+)
+def test_routes_of_flask_and_django(template: str) -> None:
+    """A framework's own way to write a parameter is told in braces; Django's lacks the first slash."""
+    request = answered("POST", "/orders/7", tail=template, params={"id": 7})
+    assert request.route == "/orders/{id}"
+    assert event(ORDERS, request) == "order.changed"
+    assert event(Rules({f"POST /{template.lstrip('/')}": "order.changed"}), request) == "order.changed"
+
+
+def test_none_is_a_rule_too() -> None:
+    """The closest path decides; where the framework knows better, its route does."""
+    rules = Rules({"* /orders/{id}": "order.changed", "POST /orders/export": None}, every="http.changed")
+    assert event(rules, answered("POST", "/orders/export")) is None
+    assert event(rules, answered("PUT", "/orders/export")) == "order.changed"
+    assert event(rules, answered("POST", "/orders/export", tail="/orders/{name}")) == "order.changed"
+    assert not Rules({"POST /orders/export": None}).concern(answered("POST", "/orders/export"))
+
+
 def test_the_rules_route_and_parameters() -> None:
     """Without a framework the rule says what the path means; a framework's converted values win."""
     request = answered("POST", "/orders/7/ship", params={"id": 7})
@@ -227,6 +248,9 @@ def test_a_running_request_is_seen_as_it_stands() -> None:
         {"routes": {"POST /orders/{id}": {"event": "order.{id}"}}},
         {"routes": {"POST /orders/{id}": {"event": "order.changed", "failed": "a b"}}},
         {"routes": {"POST /orders/{id}": 7}},
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "at": "never"}}},
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "response_body": 0.5}}},
+        {"routes": {"POST /orders/<int:id>/<id>": "order.changed"}},
         {"routes": ["POST /orders"]},
         {"every": {}},
         {"every": "order changed"},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -24,6 +27,7 @@ from auditbox import trail as trails
 from auditbox.capture.asgi import AuditMiddleware
 from auditbox.capture.decorator import audited
 from auditbox.context import bind, current_scope
+from auditbox.errors import ConfigurationError
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
 
@@ -334,3 +338,76 @@ def test_nothing_is_left_behind(serve: Serve, records: CapturedRecords) -> None:
     with serve(outermost) as url:
         assert httpx.post(f"{url}/orders/{ORDER}/sync", headers={"user": "USR-1"}).status_code == 200
     assert left == [None]
+
+
+def test_a_stream_that_its_client_leaves(serve: Serve, records: CapturedRecords) -> None:
+    """Recorded at its end, it is a failure with what was sent until then; the generator is closed as ever."""
+    closed = threading.Event()
+    app = FastAPI()
+
+    @app.post("/orders/{order}/watch")
+    async def watch(order: str) -> StreamingResponse:
+        async def events() -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield "data: 1\n\n"
+                    await asyncio.sleep(0)
+            finally:
+                closed.set()
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    rule = {"event": "order.watched", "failed": "order.unwatched", "object": "{order}", "at": "end"}
+    app.add_middleware(AuditMiddleware, routes={"POST /orders/{order}/watch": rule})
+    with serve(app) as url:
+        with httpx.stream("POST", f"{url}/orders/{ORDER}/watch", timeout=60) as response:
+            parts = response.iter_text()  # kept: the response is closed with it
+            assert next(parts).startswith("data: 1")
+            assert not records
+        assert closed.wait(60)
+    outcome = records.one("order.unwatched").auditbox["outcome"]
+    assert outcome["status"] == "failure"
+    assert outcome["bytesOut"] > 0
+
+
+def test_wrong_rules_keep_a_server_from_starting(tmp_path: Path) -> None:
+    """FastAPI builds its middleware late, where uvicorn swallows errors: it must not serve 500s instead."""
+    (tmp_path / "shop.py").write_text(
+        "from fastapi import FastAPI\n"
+        "from auditbox import AuditMiddleware\n"
+        "app = FastAPI()\n"
+        "rule = {'event': 'order.changed', 'object': '{id}'}\n"
+        "app.add_middleware(AuditMiddleware, routes={'POST /orders/{order_id}': rule})\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-m", "uvicorn", "shop:app", "--fd", str(listener.fileno())]
+        ended = subprocess.run(
+            command,
+            cwd=tmp_path,
+            pass_fds=[listener.fileno()],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+    assert ended.returncode == 3
+    assert "routes['POST /orders/{order_id}']: template '{id}': there is no 'id'" in ended.stderr
+
+
+def test_undeclared_events_keep_a_server_from_starting(tmp_path: Path) -> None:
+    """The trail is known when the server starts: a mistyped event is found there."""
+    trail = AuditTrail(tmp_path / "a.db", extension="shop", events=["order.changed"])
+    app = FastAPI()
+    app.add_middleware(AuditMiddleware, trail=trail, every="order.chnged")
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigurationError):
+        asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
+    assert sent[0]["type"] == "lifespan.startup.failed"
+    assert "order.chnged" in sent[0]["message"]

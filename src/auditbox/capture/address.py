@@ -45,6 +45,8 @@ class Proxies:
 
     def client(self, peer: str | None, headers: Mapping[str, str]) -> str | None:
         """The client's address as far as it can be believed; the peer's own where no proxy is trusted."""
+        if not self._unix and not self._networks:
+            return peer
         known = _parsed(peer or "")
         if not (self._trusts(known) if known else self._unix):
             return peer

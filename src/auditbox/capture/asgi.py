@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from auditbox.capture.http import UNAVAILABLE, Auditor, request_values
+from auditbox.capture.http import Auditor
+from auditbox.capture.http_exchange import Exchange
+from auditbox.capture.http_refusal import Refusal
 from auditbox.capture.request import Request
 from auditbox.capture.rules import Routes, Statuses
-from auditbox.context import Scope, scope
+from auditbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail
@@ -19,7 +23,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
+logger = logging.getLogger("auditbox.capture")
+
 _MARK = "auditbox"
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+_BODIES = frozenset({"http.response.body", "websocket.http.response.body"})
 
 
 class AuditMiddleware:
@@ -34,13 +42,19 @@ class AuditMiddleware:
     constants, templates over the path's parameters and ``request`` (``"{order_id}"``,
     ``"{request.headers[x-tenant]}"``) or callables that get the
     :class:`~auditbox.capture.request.Request`. A resolver that fails leaves its field out and is named in
-    the record's outcome.
+    the record's outcome. ``"at": "end"`` records when the last byte leaves instead (a stream that breaks
+    off is a failure then); ``"request_body": True`` and ``"response_body": True`` (or a number of bytes)
+    add the bodies to the documents, redacted, the latter at the end. None in place of a rule: such
+    requests are never recorded.
+
+    Starlette and FastAPI build their middleware when the server starts: what is wrong with the rules then
+    keeps the server from starting.
 
     Args:
         app: the application.
         trail: a trail, a dotted name (``"shop.audit:trail"``), or None for the process's default.
-        routes: rules by ``"POST /orders/{order_id}/approve"``, or a callable that gets the request and
-            gives a rule or None.
+        routes: rules by ``"POST /orders/{order_id}/approve"`` (``"WEBSOCKET /chat/{room}"`` for the opening
+            of a websocket), or a callable that gets the request and gives a rule or None.
         every: one rule for all other POST, PUT, PATCH and DELETE requests.
         statuses: what is recorded where a rule does not say; by default 2xx and 3xx, but for 307 and 308.
         actor: who acted, where a rule does not say and nothing was bound.
@@ -52,7 +66,8 @@ class AuditMiddleware:
             other one.
 
     Raises:
-        ConfigurationError: a rule, template or address that cannot work.
+        ConfigurationError: a rule, template or address that cannot work, or an event that the trail does
+            not declare.
     """
 
     def __init__(
@@ -69,55 +84,82 @@ class AuditMiddleware:
         forwarded_header: str | None = None,
     ) -> None:
         self.app = app
-        self._auditor = Auditor(
-            trail=trail,
-            routes=routes,
-            every=every,
-            statuses=statuses,
-            actor=actor,
-            fail_closed=fail_closed,
-            trusted_proxies=trusted_proxies,
-            forwarded_header=forwarded_header,
-        )
+        self._wrong: ConfigurationError | None = None
+        try:
+            self._auditor = Auditor(
+                trail=trail,
+                routes=routes,
+                every=every,
+                statuses=statuses,
+                actor=actor,
+                fail_closed=fail_closed,
+                trusted_proxies=trusted_proxies,
+                forwarded_header=forwarded_header,
+            )
+        except ConfigurationError as error:
+            if not _is_built_late():
+                raise
+            logger.critical("AuditMiddleware: %s", error)
+            self._wrong = error
 
     async def __call__(self, asgi: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
-        if asgi["type"] not in ("http", "websocket"):
+        kind = asgi["type"]
+        if kind == "lifespan":
+            await self._lifespan(asgi, receive, send)
+            return
+        if self._wrong is not None:
+            raise self._wrong
+        if kind not in ("http", "websocket"):
             await self.app(asgi, receive, send)
             return
         request = self._request(asgi)
-        nested = _MARK in asgi
-        asgi[_MARK] = request
-        with scope(request_values(request, nested=nested), is_request=True) as opened:
-            if asgi["type"] == "websocket" or not self._auditor.concerns(request):
+        exchange = self._auditor.exchange(request, nested=_MARK in asgi)
+        asgi[_MARK] = (
+            True  # not the request, which holds the scope: only the garbage collector would free both
+        )
+        with exchange.scope():
+            if not exchange.concerned:
                 await self.app(asgi, receive, send)
-            elif self._auditor.stops(request):
-                await _refuse(send)
+            elif (refusal := exchange.refusal()) is not None:
+                await _refuse(refusal, kind, send)
             else:
-                await self._serve(request, opened, (asgi, receive, send))
+                await self._serve(exchange, (asgi, receive, send))
 
-    async def _serve(self, request: Request, opened: Scope, call: tuple[AsgiScope, Receive, Send]) -> None:
+    async def _serve(self, exchange: Exchange, call: tuple[AsgiScope, Receive, Send]) -> None:
         asgi, receive, send = call
 
         async def send_recorded(message: Message) -> None:
-            if message["type"] == "http.response.start" and request.status is None:
-                request.ended(message["status"])
-                await self._auditor.arecord(request, opened)
+            if not exchange.settled and _note(exchange, message):
+                await exchange.arecord()
             await send(message)
 
         try:
-            await self.app(asgi, receive, send_recorded)
+            await self.app(asgi, _kept(exchange, receive), send_recorded)
         except Exception as error:
-            if request.status is None:
-                request.ended(500, error)
-                await self._auditor.arecord(request, opened)
+            exchange.failed(error)
+            await exchange.arecord()
             raise
         except BaseException as error:
-            if request.status is None:
-                # Cancelled, perhaps again at the next await: so none.
-                request.ended(None, error)
-                self._auditor.record(request, opened)
+            # Cancelled, perhaps again at the next await: so none.
+            exchange.failed(error)
+            exchange.record()
             raise
+        # A websocket ends like this, a stream whose client has gone, and what gave no answer.
+        exchange.finished(complete=asgi["type"] == "websocket" and exchange.request.status is not None)
+        await exchange.arecord()
+
+    async def _lifespan(self, asgi: AsgiScope, receive: Receive, send: Send) -> None:
+        """What is wrong keeps the server from starting, as far as it is known by then."""
+        try:
+            if self._wrong is not None:
+                raise self._wrong
+            self._auditor.check()
+        except ConfigurationError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": f"AuditMiddleware: {error}"})
+            raise
+        await self.app(asgi, receive, send)
 
     def _request(self, asgi: AsgiScope) -> Request:
         root = asgi.get("root_path", "")
@@ -136,6 +178,55 @@ class AuditMiddleware:
         )
 
 
+def _is_built_late() -> bool:
+    """Whether Starlette constructs the middleware now, where servers swallow what is raised."""
+    return sys._getframe(2).f_code.co_name == "build_middleware_stack"
+
+
+def _note(exchange: Exchange, message: Message) -> bool:
+    """Tells the exchange what leaves; whether its record may be due before that."""
+    kind = message["type"]
+    if kind in _STARTS:
+        length, content_type = None, ""
+        for name, value in message.get("headers", ()):
+            lowered = name.lower()
+            if lowered == b"content-length" and value.isdigit():
+                length = int(value)
+            elif lowered == b"content-type":
+                content_type = value.decode("latin-1")
+        exchange.answered(message["status"], length, content_type=content_type)
+    elif kind in _BODIES:
+        exchange.sending(message.get("body", b""))
+        if message.get("more_body"):
+            return False
+        exchange.finished()
+    elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
+        exchange.sending()
+        exchange.finished(counted=False)
+    elif kind == "websocket.send":
+        exchange.sending(message.get("bytes") or (message.get("text") or "").encode())
+        return False
+    elif kind == "websocket.accept" or (kind == "websocket.close" and exchange.request.status is None):
+        exchange.answered(101 if kind == "websocket.accept" else 403)
+    else:
+        return False
+    return True
+
+
+def _kept(exchange: Exchange, receive: Receive) -> Receive:
+    """The server's own ``receive``, or one that keeps what passes where a rule asks for it."""
+    body = exchange.request_body
+    if body is None:
+        return receive
+
+    async def receive_kept() -> Message:
+        message = await receive()
+        body.add(message.get("body") or b"")
+        return message
+
+    return receive_kept
+
+
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -150,8 +241,10 @@ def _routed(asgi: AsgiScope) -> tuple[str | None, Mapping[str, Any]]:
     return tail if isinstance(tail, str) else None, asgi.get("path_params") or {}
 
 
-async def _refuse(send: Send) -> None:
-    headers = [(b"content-type", b"application/problem+json"), (b"retry-after", b"5")]
-    headers.append((b"content-length", str(len(UNAVAILABLE)).encode()))
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": UNAVAILABLE})
+async def _refuse(refusal: Refusal, kind: str, send: Send) -> None:
+    if kind == "websocket":
+        await send({"type": "websocket.close", "code": 1013})  # try again later (IANA's registry of codes)
+        return
+    headers = [(name.encode(), value.encode()) for name, value in refusal.headers]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.body})

@@ -1,122 +1,108 @@
-"""What the middleware for every kind of web application share: from a request to its record."""
+"""What the middleware for every kind of web application share: which request is recorded, and where."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from auditbox.capture.address import Proxies
-from auditbox.capture.call import astore, outcome_of, store
+from auditbox.capture.http_exchange import Exchange
+from auditbox.capture.http_refusal import Refusal, refused
 from auditbox.capture.lookup import trail_finder
-from auditbox.capture.request import LiveInfo, Request
-from auditbox.capture.rules import Routes, Rules, Statuses
-from auditbox.context import FIELDS, Scope, current_scope
-from auditbox.errors import AuditboxError
-
-if TYPE_CHECKING:
-    from auditbox.trail import AuditTrail
+from auditbox.capture.request import Request
+from auditbox.capture.rules import Routes, Rule, Rules, Statuses
+from auditbox.errors import AuditboxError, ConfigurationError, NoTrail, RecordError
+from auditbox.trail import AuditTrail
 
 logger = logging.getLogger("auditbox.capture")
 
-UNAVAILABLE = (
-    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, '
-    b'"detail": "The audit record of this request cannot be stored now, so nothing was done."}'
-)
-"""The problem (RFC 9457) that a request gets where ``fail_closed`` stops it."""
-
 
 class Auditor:
-    """Records the requests that its rules name. Holds what one middleware was configured with."""
+    """Records the requests that its rules name. Holds what one middleware was configured with.
+
+    The arguments are those of :class:`~auditbox.capture.asgi.AuditMiddleware`.
+
+    Raises:
+        ConfigurationError: a rule, template or address that cannot work; an event that the trail which was
+            passed does not declare.
+    """
 
     def __init__(
         self,
         *,
-        trail: AuditTrail | str | None,
-        routes: Routes | None,
-        every: Mapping[str, Any] | str | None,
-        statuses: Statuses | None,
-        actor: Any,
-        fail_closed: bool | None,
-        trusted_proxies: Iterable[str] | str,
-        forwarded_header: str | None,
+        trail: AuditTrail | str | None = None,
+        routes: Routes | None = None,
+        every: Mapping[str, Any] | str | None = None,
+        statuses: Statuses | None = None,
+        actor: Any = None,
+        fail_closed: bool | None = None,
+        trusted_proxies: Iterable[str] | str = (),
+        forwarded_header: str | None = None,
     ) -> None:
-        self._find = trail_finder(trail)
+        self.find: Callable[[], AuditTrail] = trail_finder(trail)
         self._fail_closed = fail_closed
-        self._rules = Rules(routes, every, statuses, actor)
-        self.concerns: Callable[[Request], bool] = self._rules.concern
+        self.rules = Rules(routes, every, statuses, actor)
         self.client = Proxies(trusted_proxies, forwarded_header).client
+        self._checked: object = None
+        self._wrong: ConfigurationError | None = None
+        if isinstance(trail, AuditTrail):
+            self.check()
 
-    def stops(self, request: Request) -> bool:
-        """Whether the request must not be served, because its record could not be stored."""
+    def exchange(self, request: Request, *, nested: bool = False) -> Exchange:
+        """A request that begins, and the answer it will get.
+
+        Args:
+            request: what is known of it.
+            nested: whether another middleware of ours has opened this very request already.
+        """
+        return Exchange(self, request, nested=nested)
+
+    def check(self) -> None:
+        """Raises if a rule names an event that the trail would refuse; nothing where there is no trail yet.
+
+        Raises:
+            ConfigurationError: as said, or a dotted name of a trail that leads nowhere.
+        """
         try:
-            trail = self._find()
+            wrong = self._wrong_with(self.find())
+        except NoTrail:
+            return
+        if wrong is not None:
+            raise wrong
+
+    def refusal(self, exchange: Exchange) -> Refusal | None:
+        """Why the request must not be served: ``fail_closed``, and its record could not be stored."""
+        try:
+            trail = self.find()
         except AuditboxError as error:
-            return bool(self._fail_closed) and _refused(request, error)
+            return refused(exchange.request, error) if self._fail_closed else None
+        wrong = self._wrong_with(trail)
         if not (trail.fail_closed if self._fail_closed is None else self._fail_closed):
-            return False
+            return None
         try:
+            if wrong is not None:
+                raise wrong
+            exchange.check_object()
             trail.ready()
         except Exception as error:  # noqa: BLE001 - closed means closed, whatever the reason
-            return _refused(request, error)
-        return False
+            return refused(exchange.request, error)
+        return None
 
-    def record(self, request: Request, scope: Scope) -> None:
-        """Records an answered request, if a rule says so; never raises an Exception."""
-        if made := self._made(request, scope):
-            store(self._find, *made)
-
-    async def arecord(self, request: Request, scope: Scope) -> None:
-        """As record, without blocking the event loop."""
-        if made := self._made(request, scope):
-            await astore(self._find, *made)
-
-    def _made(self, request: Request, scope: Scope) -> tuple[str, dict[str, Any]] | None:
-        try:
-            rule = self._rules.rule(request)
-            event = rule.event(request) if rule else None
-            if rule is None or event is None:
-                return None
-            fields, unresolved = rule.fields(request)
-        except Exception as error:
-            # A callable of the application's, which chooses the rule or the event: the answer goes out.
-            logger.error("%s %s is not recorded: %s", request.method, request.route, error, exc_info=True)
-            return None
-        success = request.error is None and request.status is not None and request.status < 400
-        fields["outcome"] = outcome_of(request.seconds, request.error, success=success)
-        if unresolved:
-            fields["outcome"]["unresolved"] = unresolved
-        return event, fields if current_scope() is not None else _with_scope(fields, scope)
+    def _wrong_with(self, trail: AuditTrail) -> ConfigurationError | None:
+        if trail is not self._checked:
+            self._wrong = _undeclared(self.rules, trail) if isinstance(trail, AuditTrail) else None
+            self._checked = trail
+            if self._wrong is not None:
+                logger.error("requests that should be recorded will not be: %s", self._wrong)
+        return self._wrong
 
 
-def _refused(request: Request, error: Exception) -> bool:
-    logger.error("%s %s is refused: it cannot be recorded: %s", request.method, request.route, error)
-    return True
-
-
-def _with_scope(fields: dict[str, Any], scope: Scope) -> dict[str, Any]:
-    """The answer may come from a thread or callback outside the request's context (WSGI under ASGI)."""
-    for field in FIELDS:
-        if fields.get(field) is None:
-            fields[field] = scope.get(field)
-    return fields
-
-
-def request_values(request: Request, *, nested: bool) -> dict[str, Any]:
-    """What a request's scope begins with.
-
-    A server may start a request's task from within the one before it on the same connection (uvicorn with
-    keep-alive: cpython issue 140947), whose context it then inherits. So nothing that an outer request
-    knew shows through, unless this middleware runs inside that very request (``nested``).
-    """
-    info = LiveInfo(request)
-    outer = current_scope()
-    if outer is None or nested:
-        return {"request": info}
-    base: Scope | None = outer
-    around = base
-    while around is not None:
-        if around.is_request:
-            base = around.parent
-        around = around.parent
-    return {field: base.get(field) if base else None for field in FIELDS} | {"request": info}
+def _undeclared(rules: Iterable[Rule], trail: AuditTrail) -> ConfigurationError | None:
+    for rule in rules:
+        for event in rule.events:
+            try:
+                trail.check_event(event)
+            except RecordError as error:
+                return ConfigurationError(f"{rule.name}: {error}")
+    return None

@@ -1,4 +1,7 @@
-"""Path templates such as ``/orders/{order_id}/approve``: what they match, and where they stand in a path."""
+"""Path templates such as ``/orders/{order_id}/approve``: what they match, and where they stand in a path.
+
+Flask's and Django's ``/orders/<int:order_id>`` is understood, and told as ``/orders/{order_id}``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,15 @@ from functools import lru_cache
 from typing import Any
 
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_ANGLED = re.compile(r"<(?:(\w+)(?:\([^<>]*\))?:)?(\w+)>")
+
+
+@lru_cache(maxsize=4096)
+def braced(template: str) -> str:
+    """The template with its parameters in braces; of the converters only ``path`` says what a name spans."""
+    return _ANGLED.sub(
+        lambda name: f"{{{name[2]}:path}}" if name[1] == "path" else f"{{{name[2]}}}", template
+    )
 
 
 @lru_cache(maxsize=4096)

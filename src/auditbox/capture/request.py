@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from time import perf_counter
 from typing import Any
 
-from auditbox.capture.paths import whole_template
+from auditbox.capture.paths import braced, whole_template
+
+Routed = Callable[[], tuple[str | None, Mapping[str, Any]]]
 
 _LONGEST_ID = 128
 _LONGEST_TEXT = 512
@@ -29,6 +30,23 @@ class Request:
             path parameters.
     """
 
+    # As the class's own until they are known: each request would pay for setting them.
+    status: int | None = None
+    """The answer's status; 500 where the application raised; None while there is none."""
+    error: BaseException | None = None
+    """What the application raised, if it did."""
+    complete = True
+    """False where the answer broke off, or none was given."""
+    bytes_out: int | None = None
+    """Bytes of the answer's body: as its Content-Length announces, or as they were sent."""
+    concerned = False
+    """Whether a rule may want this request."""
+    unresolved: Mapping[str, str] = {}
+    """What could not be found out about it, by the record's field, and why."""
+    rule_route: str | None = None
+    rule_params: Mapping[str, Any] = {}
+    _read: Mapping[str, str] | None = None
+
     def __init__(
         self,
         method: str,
@@ -36,29 +54,25 @@ class Request:
         root: str,
         scope: Mapping[str, Any],
         *,
-        headers: Callable[[], dict[str, str]],
+        headers: Callable[[], Mapping[str, str]],
         client: Callable[[Mapping[str, str]], str | None],
-        routed: Callable[[], tuple[str | None, Mapping[str, Any]]],
+        routed: Routed,
     ) -> None:
         self.method, self.path, self.root, self.scope = method, path, root, scope
-        self.status: int | None = None
-        """The answer's status; 500 where the application raised; None while there is none."""
-        self.error: BaseException | None = None
-        """What the application raised, if it did."""
-        self.rule_route: str | None = None
-        self.rule_params: Mapping[str, Any] = {}
-        self._headers, self._client, self.routed = headers, client, routed
+        self._headers, self._client, self._routed = headers, client, routed
         self._started = perf_counter()
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self.status or ''}>"
 
-    @cached_property
-    def headers(self) -> dict[str, str]:
+    @property
+    def headers(self) -> Mapping[str, str]:
         """The headers by their names in small letters; several of one name are joined with a comma."""
-        return self._headers()
+        if self._read is None:
+            self._read = self._headers()
+        return self._read
 
-    @cached_property
+    @property
     def address(self) -> str | None:
         """The client's address; behind proxies only where they are trusted."""
         return self._client(self.headers)
@@ -68,7 +82,7 @@ class Request:
         """The client's own name for itself."""
         return self.headers.get("user-agent", "")[:_LONGEST_TEXT] or None
 
-    @cached_property
+    @property
     def id(self) -> str | None:
         """``x-request-id``, else the trace id of ``traceparent`` (W3C), else ``mpt-task-id``."""
         headers = self.headers
@@ -77,6 +91,11 @@ class Request:
         if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
             return trace[1]
         return headers.get("mpt-task-id", "").strip()[:_LONGEST_ID] or None
+
+    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
+        """The template that the framework knows, or None, and the path parameters that it found."""
+        tail, params = self._routed()
+        return (tail if tail is None or "<" not in tail else braced(tail)), params
 
     @property
     def route(self) -> str:
@@ -90,7 +109,8 @@ class Request:
     @property
     def tail(self) -> str | None:
         """The end of the route's template, as the framework knows it; None where it does not fit the path."""
-        return self.routed()[0] if self._template() is not None else None
+        tail, params = self.routed()
+        return tail if tail is not None and whole_template(tail, self.path, params) is not None else None
 
     @property
     def path_params(self) -> Mapping[str, Any]:
@@ -106,34 +126,41 @@ class Request:
         """Called when the answer's status is known, or the application has raised."""
         self.status, self.error = status, error
 
+    def unresolve(self, field: str, why: str) -> None:
+        """Notes what could not be found out; the record says so."""
+        self.unresolved = {**self.unresolved, field: why}
+
     def info(self) -> dict[str, Any]:
         """The ``request`` of a record; what is unknown is absent."""
         known: dict[str, Any] = {
-            "id": self.id,
             "method": self.method,
             "route": self.route[:_LONGEST_TEXT],
             "path": (self.root + self.path)[:_LONGEST_TEXT],
-            "status": self.status,
-            "address": self.address,
-            "userAgent": self.user_agent,
         }
+        if (given := self.id) is not None:
+            known["id"] = given
         if self.status is not None:
+            known["status"] = self.status
             known["durationMs"] = round(self.seconds * 1000, 3)
-        return {name: value for name, value in known.items() if value is not None}
+        if (address := self.address) is not None:
+            known["address"] = address
+        if (agent := self.user_agent) is not None:
+            known["userAgent"] = agent
+        return known
 
 
 class LiveInfo(Mapping[str, Any]):
     """``Request.info()`` for captures inside the request: read when needed, as far as it is known then."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
-        self._seen: object = self
+        self.request = request
+        self._seen: object = None
         self._info: dict[str, Any] = {}
 
     def _now(self) -> dict[str, Any]:
-        seen = self._request.status, self._request.routed()[0]
+        seen = self.request.status, self.request.routed()[0]
         if seen != self._seen:
-            self._info, self._seen = self._request.info(), seen
+            self._info, self._seen = self.request.info(), seen
         return self._info
 
     def __getitem__(self, name: str) -> Any:
@@ -144,6 +171,9 @@ class LiveInfo(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._now())
+
+    def __bool__(self) -> bool:
+        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

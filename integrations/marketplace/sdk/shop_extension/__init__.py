@@ -1,0 +1,1 @@
+"""An extension on mpt-extension-sdk 6, audited."""

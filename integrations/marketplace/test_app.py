@@ -1,0 +1,68 @@
+"""The extension of this folder under a real uvicorn, in processes of its own, against the emulator."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+WAYS = {"approve": "order.approved", "ship": "order.shipped", "process": "order.processed"}
+UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2")
+SDK = {
+    "MPT_API_TOKEN": "",
+    "SDK_EXTENSION_API_KEY": "idt:EXT-1234-5678:secret",
+    "SDK_EXTENSION_ID": "EXT-1234-5678",
+    "SDK_EXTENSION_URL": "https://shop.example",
+    "SDK_OBSERVABILITY_ENABLED": "false",
+}
+
+
+def expected(job: Any) -> tuple[Any, ...]:
+    """What the record of a request has to say; only the middleware knows the answer's status."""
+    status = 200 if job.way == "ship" else None
+    return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", status
+
+
+def claims(account: str) -> str:
+    """A JSON Web Token as the platform sends it to an extension; the SDK leaves its check to the platform."""
+    known = {"accountId": account, "accountType": "Vendor", "extensionId": SDK["SDK_EXTENSION_ID"]}
+    payload = {f"https://claims.softwareone.com/{name}": value for name, value in known.items()}
+    parts = ({}, {**payload, "exp": int(time.time()) + 3600}, {})
+    return ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    )
+
+
+@pytest.mark.parametrize("with_sdk", [False, True])
+def test_two_workers_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any, with_sdk: bool) -> None:
+    """No shutdown hook, a worker killed, all replaced: one record each, with its own order and account."""
+    app, token, environment = "app:app", str, {}
+    if with_sdk:
+        pytest.importorskip("mpt_extension_sdk", reason="README.md says why it is not installed here")
+        stage.example /= "sdk"
+        app, token, environment = "shop_extension.asgi:app", claims, SDK
+    killed, reloaded, last = (make_jobs(name, 40, WAYS) for name in ("killed", "reloaded", "last"))
+    with stage.serving(*UVICORN, app, **environment) as server:
+        answered = stage.send(server, killed, {40: server.kill_worker}, token)
+        before = server.workers()
+        answered |= stage.send(server, reloaded, {20: server.reload}, token)
+        server.wait_without(before)
+        answered |= stage.send(server, last, token=token)
+        assert answered >= set(last)
+        server.end()
+    stage.check([*killed, *reloaded, *last], answered, expected, facts)
+
+
+def test_the_extensions_key_will_do(stage: Any) -> None:
+    """Without MPT_API_TOKEN the SDK's own key delivers; a caller without a token leaves no record."""
+    headers = {"authorization": "Bearer ACC-0001-0002", "x-request-id": "r"}
+    with stage.serving(*UVICORN, "app:app", **SDK) as server:
+        assert httpx.post(f"{server.url}/orders/ORD-0001/process", headers=headers).status_code == 200
+        assert httpx.post(f"{server.url}/orders/ORD-0001/process").status_code in (401, 403)
+        server.end()
+    [record] = stage.records()
+    assert (record.object.id, record.auditbox["actor"]) == ("ORD-0001", {"id": "ACC-0001-0002"})

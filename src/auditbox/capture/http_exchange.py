@@ -1,0 +1,245 @@
+"""One request and its answer, as a middleware sees them go by: its context, and when its record is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from auditbox.capture.call import outcome_of
+from auditbox.capture.http_bodies import Body
+from auditbox.capture.http_store import Made
+from auditbox.capture.request import LiveInfo, Request
+from auditbox.capture.rules import Rule
+from auditbox.context import FIELDS, Scope, _current, current_scope
+
+if TYPE_CHECKING:
+    from auditbox.capture.http import Auditor
+    from auditbox.capture.http_refusal import Refusal
+
+logger = logging.getLogger("auditbox.capture")
+
+_NO_BODY = (204, 304)
+
+
+class Exchange:
+    """One request and its answer.
+
+    A middleware opens :meth:`scope`, asks for a :meth:`refusal`, runs the application, tells what it sees
+    of the answer (:meth:`answered`, :meth:`sending`, :meth:`finished`, :meth:`failed`), and calls
+    :meth:`record` or :meth:`arecord` after each of these: the record is made once, when it is due.
+    """
+
+    request_body: Body | None = None
+    """What is kept of the request's body, where a rule asks for it."""
+    response_body: Body | None = None
+    """The same of the answer's."""
+    _rule: Rule | None = None
+    _begun = _ended = False
+    _sent, _content_type = 0, ""
+
+    def __init__(self, auditor: Auditor, request: Request, *, nested: bool) -> None:
+        self.request = request
+        self._auditor = auditor
+        self._values = _scope_values(request, nested=nested)
+        self._candidates = auditor.rules.candidates(request)
+        self.concerned = request.concerned = auditor.rules.concern(request, self._candidates)
+        """Whether a rule may want the request; else nothing needs to be told."""
+        self.settled = not self.concerned
+        """Whether nothing more can be recorded."""
+        if auditor.rules.want_bodies:
+            self.request_body, self.response_body = self._bodies()
+
+    def scope(self) -> Bound:
+        """Binds the request's context. May be opened again, for an answer that is made bit by bit."""
+        return Bound(self._values)
+
+    def refusal(self) -> Refusal | None:
+        """What to answer instead of serving the request; None: it may be served."""
+        return self._auditor.refusal(self)
+
+    def check_object(self) -> None:
+        """Raises the RecordError of an object that cannot be one, where the path alone decides it."""
+        if self._candidates:
+            route, params = self._candidates[0]
+            if route.rule is not None:
+                route.rule.check_object(params)
+
+    def answered(
+        self,
+        status: int,
+        length: int | None = None,
+        error: BaseException | None = None,
+        content_type: str = "",
+    ) -> None:
+        """The answer's status is known, and nothing of it has been sent yet; the last call counts.
+
+        Args:
+            status: the status.
+            length: the bytes of the body as far as they are announced.
+            error: the exception that the application has answered so, if ``request.error`` does not say.
+            content_type: what the body is.
+        """
+        if not self._begun:
+            self.request.ended(status, self.request.error if error is None else error)
+            self._content_type = content_type
+            no_body = self.request.method == "HEAD" or status in _NO_BODY
+            self.request.bytes_out = 0 if no_body else length
+
+    def sending(self, part: bytes = b"") -> None:
+        """The next part of the answer's body leaves; from now on the status stands."""
+        self._begun = True
+        self._sent += len(part)
+        if self.response_body is not None:
+            self.response_body.add(part)
+
+    def finished(self, *, complete: bool = True, counted: bool = True) -> None:
+        """The last part of the answer leaves, or there will be no more of it.
+
+        Args:
+            complete: False: the answer broke off, or was never given.
+            counted: whether all of it was seen going by.
+        """
+        if not self._ended:
+            self._ended = True
+            self.request.complete = complete
+            if counted and self._begun:
+                self.request.bytes_out = self._sent
+
+    def failed(self, error: BaseException) -> None:
+        """An exception leaves the application; the caller raises it again, unchanged."""
+        if not self._begun:
+            self.request.ended(500 if isinstance(error, Exception) else None, error)
+            self.request.bytes_out = None
+        elif not self._ended:
+            self.request.error = error
+        self.finished(complete=False)
+
+    def record(self) -> None:
+        """Records the request if a rule says so and it is time; never raises an Exception."""
+        if not self.settled and (made := self._due()):
+            if self._is_inside():
+                made.store()
+            else:
+                with self.scope():
+                    made.store()
+
+    async def arecord(self) -> None:
+        """As record, without blocking the event loop."""
+        if not self.settled and (made := self._due()):
+            if self._is_inside():
+                await made.astore()
+            else:
+                with self.scope():
+                    await made.astore()
+
+    def _bodies(self) -> tuple[Body | None, Body | None]:
+        rules = [route.rule for route, _ in self._candidates if route.rule is not None]
+        if (rest := self._auditor.rules.rest(self.request)) is not None:
+            rules.append(rest)
+        most = max((rule.request_body for rule in rules), default=0)
+        more = max((rule.response_body for rule in rules), default=0)
+        return (Body(most) if most else None), (Body(more) if more else None)
+
+    def _is_inside(self) -> bool:
+        """False where the answer comes from elsewhere: a thread or a callback (WSGI under ASGI)."""
+        current = current_scope()
+        return current is not None and current.values is self._values
+
+    def _due(self) -> Made | None:
+        if self.request.status is None and not self._ended:
+            return None
+        try:
+            if self._rule is None:
+                self._rule = self._auditor.rules.rule(self.request, self._candidates)
+            if self._rule is None:
+                self.settled = True
+                return None
+            if self._rule.at_end and not self._ended:
+                return None
+            self.settled = True
+            return self._made(self._rule)
+        except Exception as error:
+            # A callable of the application's, which chooses the rule or the event: the answer goes out.
+            self.settled = True
+            about = self.request
+            logger.error("%s %s is not recorded: %s", about.method, about.route, error, exc_info=True)
+            return None
+
+    def _made(self, rule: Rule) -> Made | None:
+        request = self.request
+        event = rule.event(request)
+        if event is None:
+            return None
+        fields, unresolved = rule.fields(request)
+        self._settle_info()
+        self._add_bodies(rule, fields)
+        success = request.complete and request.error is None and (request.status or 500) < 400
+        outcome = fields["outcome"] = outcome_of(request.seconds, request.error, success=success)
+        if request.bytes_out is not None:
+            outcome["bytesOut"] = request.bytes_out
+        if not request.complete and request.error is None:
+            outcome["error"] = "the answer broke off" if request.status else "there was no answer"
+        if unresolved or request.unresolved:
+            outcome["unresolved"] = {**request.unresolved, **unresolved}
+        return Made(self._auditor.find, event, fields, request)
+
+    def _settle_info(self) -> None:
+        """Nothing changes any more: it is read once. What the application has bound itself wins."""
+        bound = self._values.get("request")
+        info = self.request.info()
+        own = bound if isinstance(bound, Mapping) and not isinstance(bound, LiveInfo) else {}
+        self._values["request"] = {**info, **own} if own else info
+
+    def _add_bodies(self, rule: Rule, fields: dict[str, Any]) -> None:
+        documents = {}
+        if rule.request_body and self.request_body is not None:
+            kind = self.request.headers.get("content-type", "")
+            documents["requestBody"] = self.request_body.document(kind, rule.request_body)
+        if rule.response_body and self.response_body is not None:
+            documents["responseBody"] = self.response_body.document(self._content_type, rule.response_body)
+        given = fields.get("documents") or {}
+        if documents and isinstance(given, dict):
+            fields["documents"] = {**documents, **given}
+
+
+class Bound:
+    """``auditbox.context.scope`` for a request, at a third of its price: each bit of an answer pays it."""
+
+    __slots__ = ("_opened", "_values")
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __enter__(self) -> Scope:
+        opened = self._opened = Scope(_current.get(), self._values, is_request=True)
+        _current.set(opened)
+        return opened
+
+    def __exit__(self, *error: object) -> None:
+        # Whatever was opened inside and not closed goes with it.
+        inner = _current.get()
+        while inner is not None and inner is not self._opened:
+            inner = inner.parent
+        if inner is not None:
+            _current.set(inner.parent)
+
+
+def _scope_values(request: Request, *, nested: bool) -> dict[str, Any]:
+    """What a request's scope begins with.
+
+    A server may start a request's task from within the one before it on the same connection (uvicorn with
+    keep-alive: cpython issue 140947), whose context it then inherits. So nothing that an outer request
+    knew shows through, unless this middleware runs inside that very request (``nested``).
+    """
+    info = LiveInfo(request)
+    outer = current_scope()
+    if outer is None or nested:
+        return {"request": info}
+    base: Scope | None = outer
+    around = base
+    while around is not None:
+        if around.is_request:
+            base = around.parent
+        around = around.parent
+    return {field: base.get(field) if base else None for field in FIELDS} | {"request": info}

@@ -1,0 +1,85 @@
+"""Storing the record of a request: as much of it as can be a record, since the action has happened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from auditbox.capture.message import error_text
+from auditbox.context import current_scope
+from auditbox.errors import RecordError
+
+if TYPE_CHECKING:
+    from auditbox.capture.request import Request
+    from auditbox.trail import AuditTrail
+
+logger = logging.getLogger("auditbox.capture")
+
+
+class Made:
+    """A record to be stored, and what to say if it cannot be.
+
+    Args:
+        find: gives the trail.
+        event: the record's event.
+        fields: the record's fields; the outcome is a dict.
+        request: the request, for the log.
+    """
+
+    def __init__(
+        self, find: Callable[[], AuditTrail], event: str, fields: dict[str, Any], request: Request
+    ) -> None:
+        self._find, self._event, self._fields, self._request = find, event, fields, request
+
+    def store(self) -> None:
+        """Captures; a value that breaks a rule is left out and named in the outcome. Never raises."""
+        trail = self._trail()
+        while trail is not None:
+            try:
+                trail.record(self._event, **self._fields)
+            except Exception as error:  # noqa: BLE001 - after the action nothing raises
+                if self._amended(trail, error):
+                    continue
+            return
+
+    async def astore(self) -> None:
+        """As store, without blocking the event loop."""
+        trail = self._trail()
+        while trail is not None:
+            try:
+                await trail.arecord(self._event, **self._fields)
+            except Exception as error:  # noqa: BLE001 - after the action nothing raises
+                if self._amended(trail, error):
+                    continue
+            return
+
+    def _trail(self) -> AuditTrail | None:
+        try:
+            return self._find()
+        except Exception as error:  # noqa: BLE001 - without a trail there is no spill either: say so
+            self._lost(str(error))
+            return None
+
+    def _amended(self, trail: AuditTrail, error: Exception) -> bool:
+        """Whether the record may be tried again, without the value that broke a rule."""
+        if not isinstance(error, RecordError):
+            trail.spill(error, self._event, self._fields)
+            return False
+        unresolved = self._fields["outcome"].setdefault("unresolved", {})
+        if error.field == "outcome" or not self._left_out(error.field):
+            self._lost("; ".join([*(f"{field}: {why}" for field, why in unresolved.items()), str(error)]))
+            return False
+        unresolved[error.field] = error_text(error)
+        return True
+
+    def _left_out(self, field: str) -> bool:
+        """Takes a value that breaks a rule away: the rule's own, else what the application has bound."""
+        if self._fields.pop(field, None) is not None:
+            return True
+        scope = current_scope()
+        return scope is not None and scope.values.pop(field, None) is not None
+
+    def _lost(self, why: str) -> None:
+        about = self._request
+        logger.error("%s %s: audit record of %s is lost: %s", about.method, about.route, self._event, why)
