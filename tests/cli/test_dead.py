@@ -67,7 +67,7 @@ def test_replay_sends_again(run: Run, path: Path, capture: Capture, bury: Bury, 
     (id,) = capture(ORDER)
     bury(1)
     result = run("dead", "replay", id, "--outbox", path)
-    assert (result.returncode, result.stdout) == (0, f"1 {id} is sent again\n")
+    assert (result.returncode, result.stdout) == (0, f"1 {id} will be sent again\n")
     assert "no relay is running" in result.stderr
     assert Inspection(path).dead_letters() == []
     assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 0
@@ -83,17 +83,17 @@ def test_replay_says_what_has_been_overtaken(
     assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 1
     assert arrived(api) == [third]
     lines = run("dead", "replay", "--all", "--outbox", path).stdout.splitlines()
-    assert lines[0] == f"1 {first} is sent again; later records of its object have arrived before it"
-    assert lines[1].endswith("is sent again")
+    assert lines[0] == f"1 {first} will be sent again; out of order: later records of its object have arrived"
+    assert lines[1].endswith("will be sent again")
 
 
 def test_replay_chooses_by_the_problem(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
-    """--reason-like takes those whose problem holds the text, and leaves the others."""
+    """--reason takes those whose problem holds the text, and leaves the others."""
     capture(ORDER)
     bury(1, reason="400 Bad Request: no such order")
     capture(OTHER)
     bury(2, reason="422 Unprocessable: too late")
-    result = run("dead", "replay", "--reason-like", "unprocessable", "--outbox", path)
+    result = run("dead", "replay", "--reason", "unprocessable", "--outbox", path)
     assert result.stdout.startswith("2 ")
     assert [letter.seq for letter in Inspection(path).dead_letters()] == [1]
 
@@ -135,3 +135,70 @@ def test_nothing_is_decided_by_accident(
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert Inspection(path).status().dead == 1
+
+
+def test_list_does_not_carry_the_records(run: Run, path: Path, capture: Capture, bury: Bury) -> None:
+    """Show has them; a list of many stays small."""
+    capture(ORDER, documents={"order": {"text": "x" * 10_000}})
+    bury(1)
+    listed = run("dead", "list", "--json", "--outbox", path).stdout
+    assert len(listed) < 1000
+    (letter,) = json.loads(listed)
+    assert (letter["event"], letter["attempts"]) == ("extensions.shop.order.approved", 1)
+
+
+def test_fix_captures_a_correction_and_discards_the_letter(
+    run: Run, path: Path, capture: Capture, bury: Bury, api: Emulator
+) -> None:
+    """It occurred when it occurred, says what it replaces, and both numbers are explained."""
+    (id,) = capture(ORDER, documents={"order": {"total": 1}})
+    bury(1)
+    result = run(
+        "dead", "fix", "1", "--set", f"object.id={OTHER}", "--set", "documents.order.total=2",
+        "--set", "summary=Bearer abcdefghijklmnop123456", "--reason", "wrong order", "--outbox", path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"1 {id} is discarded; 2 ")
+    new = result.stdout.split()[5]
+    assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 0
+    (request,) = [request for request in api.requests() if request["method"] == "POST"]
+    body, old = request["body"], Inspection(path).story(id)
+    assert old is not None
+    assert old.state == "discarded"
+    own = body["documents"]["auditbox"]
+    assert (own["id"], own["replaces"], own["seq"]) == (new, id, 2)
+    assert own["occurredAt"] == old.record["documents"]["auditbox"]["occurredAt"]
+    assert (body["object"]["id"], body["documents"]["order"]) == (OTHER, {"total": 2})
+    assert "abcdefghijklmnop123456" not in body["summary"]
+    (tombstone,) = Inspection(path).tombstones()
+    assert (tombstone.seq, tombstone.id) == (1, id)
+    assert tombstone.reason.startswith(f"wrong order; replaced by {new} (it was dead because: 400")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("object.id=order 1", "an object id looks like"),
+        ("event=", "not empty"),
+        ("documents.auditbox.id=x", "can be set"),
+        ("actor=x", "can be set"),
+        ("summary", "FIELD=VALUE"),
+    ],
+)
+def test_a_fix_that_breaks_a_rule_changes_nothing(
+    run: Run, path: Path, capture: Capture, bury: Bury, change: str, said: str
+) -> None:
+    """The rule is said, and the dead letter stays one."""
+    capture(ORDER)
+    bury(1)
+    result = run("dead", "fix", "1", "--set", change, "--reason", "x", "--outbox", path)
+    assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+    status = Inspection(path).status()
+    assert (status.dead, status.captured) == (1, 1)
+
+
+def test_only_a_dead_letter_can_be_fixed(run: Run, path: Path, capture: Capture) -> None:
+    """What is still on its way is left alone."""
+    capture(ORDER)
+    result = run("dead", "fix", "1", "--set", "summary=x", "--reason", "x", "--outbox", path)
+    assert (result.returncode, result.stderr) == (1, "auditbox: 1 is no dead letter\n")

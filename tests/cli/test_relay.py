@@ -117,3 +117,27 @@ def test_without_a_token_it_does_not_start(run: Run, path: Path, capture: Captur
     assert result.returncode == 2
     assert "MPT_API_TOKEN" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_it_never_names_a_process_that_is_gone(
+    start: Start, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """After a kill the outbox still names the dead relay; the next one says only that it relays."""
+    capture(ORDER)
+    env = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": TOKEN}
+    first = start("relay", "--outbox", path, **env)
+    line_with("auditbox: relaying", first.stderr)
+    second = start("relay", "--outbox", path, **env)
+    assert f"process {first.pid} relays" in line_with("standing by", second.stderr)
+    first.kill()
+    first.wait()
+    line_with("auditbox: relaying", second.stderr)
+    second.kill()
+    second.wait()
+    third = start("relay", "--outbox", path, **env)
+    said = []
+    for line in third.stderr:  # type: ignore[union-attr]
+        said += [line] if line.startswith("auditbox:") else []
+        if "relaying" in line:
+            break
+    assert said == [f"auditbox: relaying {path}\n"]

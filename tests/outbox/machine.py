@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ class Subject(Protocol):
     """What the machine drives: the model, or the model and the SQLite code in lockstep."""
 
     def append(self, drafts: list[Draft]) -> None: ...
-    def take_over(self, now: Now, verify_after: float) -> int: ...
+    def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int: ...
     def exchange(
         self, epoch: int, settlements: list[Any], limit: int, now: Now, longest_wait: float
     ) -> Exchanged: ...
@@ -45,6 +46,10 @@ class Subject(Protocol):
     def replay(self, letter: tuple[int, str, str], now: Now) -> bool: ...
     def discard(self, letter: tuple[int, str, str], now: Now) -> None: ...
     def forget(self, before: float, limit: int) -> int: ...
+    def sync(self) -> None: ...
+    def commit(self) -> None: ...
+    def lose_power(self, choose: Callable[[int], int]) -> None: ...
+    def known(self) -> set[str]: ...
     def verify(self) -> None: ...
     def close(self) -> None: ...
 
@@ -54,21 +59,23 @@ class Server:
     """Stores what reaches it, in the order in which it commits."""
 
     stored: list[tuple[str, str]] = field(default_factory=list)
-    late: list[tuple[float, str, str]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    late: list[tuple[float, Claim]] = field(default_factory=list)
 
     def has(self, id: str) -> bool:
         return any(stored == id for stored, _ in self.stored)
 
     def store(self, claim: Claim) -> None:
         self.stored.append((claim.entry.id, claim.entry.lane))
+        self.numbers.append(claim.entry.seq)
 
     def store_at(self, at: float, claim: Claim) -> None:
-        self.late.append((at, claim.entry.id, claim.entry.lane))
+        self.late.append((at, claim))
 
     def commit_until(self, now: float) -> None:
-        for at, id, lane in sorted(self.late):
+        for at, claim in sorted(self.late, key=lambda late: late[0]):
             if at <= now:
-                self.stored.append((id, lane))
+                self.store(claim)
         self.late = [entry for entry in self.late if entry[0] > now]
 
 
@@ -88,15 +95,21 @@ class World:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.server = Server()
-        self.monotonic, self.wall = 1000.0, 1_000_000.0
+        self.time, self.wall = 1000.0, 1_000_000.0
+        self.boot, self.booted_at = 0, 0.0
         self.count = 0
         self.order: dict[str, list[str]] = {lane: [] for lane in LANES}
         self.excused: set[str] = set()  # dead, discarded or replayed: not bound to arrive, or to their order
-        self.process = Process(self.subject.take_over(self.now, VERIFY_AFTER))
+        self.lost: set[str] = set()  # captured in the last moment before a power cut
+        self.process = self.new_process()
+
+    def new_process(self) -> Process:
+        return Process(self.subject.take_over(self.now, VERIFY_AFTER, f"boot {self.boot}"))
 
     @property
     def now(self) -> Now:
-        return Now(self.wall, self.monotonic, self.wall)
+        """The machine's clocks: the monotonic one begins when it starts."""
+        return Now(self.wall, self.time - self.booted_at, self.wall)
 
     def in_flight(self, action: str) -> list[Claim]:
         return [claim for claim in self.process.in_flight.values() if claim.action == action]
@@ -127,7 +140,7 @@ class World:
         if fate in ("sent", "stored"):
             self.server.store(claim)
         elif fate == "late":
-            self.server.store_at(self.monotonic + delay, claim)
+            self.server.store_at(self.time + delay, claim)
         self._finish(claim, OUTCOMES[fate])
         self.check()
 
@@ -140,26 +153,38 @@ class World:
         self.process.settlements.append(self.process.judge.settle(claim, outcome, self.now))
 
     def pass_time(self, seconds: float, jump: float = 0.0) -> None:
-        self.monotonic += seconds
+        self.time += seconds
         self.wall += seconds + jump
-        self.server.commit_until(self.monotonic)
+        self.server.commit_until(self.time)
         self.check()
 
     def kill(self, fates: list[tuple[str, float]], second_leader: bool) -> None:
         """SIGKILL between any two steps, or a relay that stalls while another takes over."""
         old = self.process
-        for claim, (fate, delay) in zip(self.in_flight("send"), itertools.cycle(fates), strict=False):
-            if fate == "stored":
-                self.server.store(claim)
-            elif fate == "late":
-                self.server.store_at(self.monotonic + delay, claim)
-        self.process = Process(self.subject.take_over(self.now, VERIFY_AFTER))
+        self._die(fates)
+        self.process = self.new_process()
         if second_leader:
             try:
                 self.subject.exchange(old.epoch, old.settlements, 5, self.now, POLICY.longest_wait)
             except Superseded:
                 return
             raise AssertionError("a relay of an old epoch was let through")
+
+    def _die(self, fates: list[tuple[str, float]]) -> None:
+        for claim, (fate, delay) in zip(self.in_flight("send"), itertools.cycle(fates), strict=False):
+            if fate == "stored":
+                self.server.store(claim)
+            elif fate == "late":
+                self.server.store_at(self.time + delay, claim)
+
+    def lose_power(self, fates: list[tuple[str, float]], choose: Callable[[int], int], down: float) -> None:
+        """The machine goes down, and any of the states since the last sync comes back."""
+        self._die(fates)
+        self.subject.lose_power(choose)
+        self.lost |= {id for ids in self.order.values() for id in ids} - self.subject.known()
+        self.pass_time(down)
+        self.boot, self.booted_at = self.boot + 1, self.time - 1.0
+        self.process = self.new_process()
 
     def dead_letter(self, letter: tuple[int, str, str], action: str) -> None:
         if action == "replay":
@@ -174,8 +199,10 @@ class World:
         """Nothing is doubled, and no lane is out of order."""
         ids = [id for id, _ in self.server.stored]
         assert len(ids) == len(set(ids)), f"doubled: {ids}"
+        assert len(ids) == len(set(self.server.numbers)), f"a number was given twice: {self.server.numbers}"
         for lane in LANES:
-            arrived = [id for id, of in self.server.stored if of == lane and id not in self.excused]
+            free = self.excused | self.lost
+            arrived = [id for id, of in self.server.stored if of == lane and id not in free]
             assert arrived == [id for id in self.order[lane] if id in set(arrived)], (
                 f"out of order: {arrived}"
             )
@@ -193,7 +220,7 @@ class World:
             if not self.process.in_flight and not self.process.settlements:
                 break
         arrived = {id for id, _ in self.server.stored}
-        missing = {id for ids in self.order.values() for id in ids} - arrived - self.excused
+        missing = {id for ids in self.order.values() for id in ids} - arrived - self.excused - self.lost
         assert not missing, f"lost: {missing}"
 
 
@@ -224,6 +251,9 @@ def run_at_random(subject: Subject, seed: int, steps: int) -> World:
         "kill": 1,
         "dead": 1,
         "forget": 1,
+        "sync": 1,
+        "commit": 2,
+        "power": 0.5,
     }
     for action in random.choices(list(weights), list(weights.values()), k=steps):
         _act(world, action, random)
@@ -247,6 +277,13 @@ def _act(world: World, action: str, random: Random) -> None:
         world.kill(fates, random.random() < 0.3)
     elif action == "dead" and (letters := world.subject.dead()):
         world.dead_letter(random.choice(letters), random.choice(["replay", "discard"]))
+    elif action == "sync":
+        world.subject.sync()
+    elif action == "commit":
+        world.subject.commit()
+    elif action == "power":
+        fates = [(random.choice(["never", "stored", "late"]), random.uniform(0, STALL)) for _ in range(5)]
+        world.lose_power(fates, random.randrange, random.uniform(0, 8))
     elif action == "forget":
         world.forget(random.choice([0.0, 30.0, -10.0]), random.randint(1, 5))
 
@@ -303,6 +340,18 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(age=st.sampled_from([0.0, 30.0, -10.0]), limit=st.integers(1, 5))
     def retention(self, age: float, limit: int) -> None:
         self.world.forget(age, limit)
+
+    @rule(synced=st.booleans())
+    def committed(self, synced: bool) -> None:
+        (self.world.subject.sync if synced else self.world.subject.commit)()
+
+    @rule(
+        data=st.data(),
+        fate=st.tuples(st.sampled_from(["never", "stored", "late"]), st.floats(0, STALL)),
+        down=st.floats(0, 8),
+    )
+    def power_cut(self, data: st.DataObject, fate: tuple[str, float], down: float) -> None:
+        self.world.lose_power([fate], lambda count: data.draw(st.integers(0, count - 1)), down)
 
     @invariant()
     def storage_agrees(self) -> None:

@@ -6,7 +6,8 @@ An entry is above the cursor, in ``open``, or in ``receipts``; the SQLite code i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auditbox.errors import Superseded
@@ -26,6 +27,9 @@ from auditbox.outbox.base import (
 
 LIVE = ("sending", "verify", "retry")
 NEVER = 9e99
+BLOCK = 256
+SENTINEL_AT = 2e9
+"""Later than whatever a machine's wall clock says."""
 
 
 @dataclass
@@ -52,19 +56,28 @@ class ModelOutbox:
     cursor: int = 0
     epoch: int = 0
     newest: int = 0
+    clock: str | None = None
+    reserved: int = 0
+    ledger: Counter[str] = field(default_factory=Counter)
+    forgotten: set[str] = field(default_factory=set)
 
     def append(self, drafts: list[Draft]) -> None:
         for draft in drafts:
             self.newest += 1
             self.entries[self.newest] = draft
 
-    def take_over(self, now: Now, verify_after: float) -> int:
+    def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int:
         self.epoch += 1
+        latest = now.monotonic + verify_after
+        known = clock is not None and clock == self.clock
         for row in self.open.values():
-            if row.state == "sending":
-                row.state, row.maybe_sent = "verify", True
-            if row.state == "verify":
-                row.due = now.monotonic + verify_after
+            if row.state == "verify" and known and row.due != NEVER:
+                row.due = min(row.due, latest)
+            elif row.state == "verify":
+                row.due = now.monotonic if known else latest
+            elif row.state == "sending":
+                row.state, row.maybe_sent, row.due = "verify", True, latest
+        self.clock = clock
         return self.epoch
 
     def exchange(
@@ -78,6 +91,9 @@ class ModelOutbox:
         due = self._due(now, longest_wait)[: max(limit, 0)]
         result.claims.extend(self._claim(seq, now) for seq in due)
         result.claims.extend(self._claim(seq, now) for seq in self._fresh(limit - len(due), now))
+        highest = max((claim.entry.seq for claim in result.claims), default=0)
+        if highest > self.reserved:
+            self.reserved = highest + BLOCK
         return result
 
     def _due(self, now: Now, longest_wait: float) -> list[int]:
@@ -95,6 +111,7 @@ class ModelOutbox:
         fresh: list[int] = []
         while len(fresh) < room and self.cursor < self.newest:
             self.cursor += 1
+            self.ledger["entries"] += 1
             lane = self.entries[self.cursor].lane
             if any(row.lane == lane and row.state != "dead" for row in self.open.values()):
                 self.open[self.cursor] = Row(lane, "waiting")
@@ -108,14 +125,14 @@ class ModelOutbox:
         action = "verify" if row.state == "verify" else "send"
         claim = Claim(
             Entry(seq, *draft), action, row.attempts, row.maybe_sent,
-            now.sink if row.sent_at is None else row.sent_at, row.refused_at, row.error,
+            row.sent_at, row.refused_at, row.error,
         )  # fmt: skip
         if action == "verify":
             row.due = NEVER
-        else:
-            row.state = "sending"
-            row.sent_at = claim.sent_at
-        return claim
+            return claim if row.sent_at is not None else replace(claim, sent_at=0.0)
+        row.state = "sending"
+        row.sent_at = now.sink if row.sent_at is None else row.sent_at
+        return replace(claim, sent_at=row.sent_at)
 
     def _settle(self, settlement: Settlement, now: Now, result: Exchanged) -> None:
         row = self.open.get(settlement.seq)
@@ -139,6 +156,7 @@ class ModelOutbox:
             row.state, row.due, row.attempts = "verify", settlement.due_monotonic, row.attempts + 1
             row.error = {**settlement.error, "verdict": "dead"}
         else:
+            row.attempts += not settlement.verified
             self._bury(seq, settlement.error, settlement.refused_at, now, result)
 
     def _retry(self, row: Row, settlement: Retry) -> None:
@@ -153,6 +171,7 @@ class ModelOutbox:
     ) -> None:
         row = self.open[seq]
         row.state, row.due = "dead", 0.0
+        self.ledger["dead"] += 1
         row.error = {key: value for key, value in error.items() if key != "verdict"}
         result.buried.append((self.entries[seq].id, row.lane, row.error))
         self._promote(row.lane, refused_at, now)
@@ -160,6 +179,7 @@ class ModelOutbox:
     def _close(self, seq: int, outcome: str, at: float, now: Now) -> None:
         lane = self.open.pop(seq).lane
         self.receipts[seq] = (outcome, at)
+        self.ledger[outcome] += 1
         self._promote(lane, None, now)
 
     def _promote(self, lane: str, refused_at: float | None, now: Now) -> None:
@@ -176,6 +196,7 @@ class ModelOutbox:
     def replay(self, seq: int, now: Now) -> bool:
         row = self.open[seq]
         row.state, row.attempts, row.refused_at = "waiting", 0, None
+        self.ledger["dead"] -= 1
         overtaken = any(
             later > seq and outcome == "delivered" and self.entries[later].lane == row.lane
             for later, (outcome, _) in self.receipts.items()
@@ -184,19 +205,50 @@ class ModelOutbox:
         return overtaken
 
     def discard(self, seq: int, now: Now) -> None:
+        self.ledger["dead"] -= 1
         self._close(seq, "discarded", now.wall, now)
 
     def forget(self, before: float, limit: int) -> int:
         old = sorted((at, seq) for seq, (_, at) in self.receipts.items() if at < before and seq < self.newest)
         for _, seq in old[:limit]:
+            self.forgotten.add(self.entries[seq].id)
             del self.entries[seq], self.receipts[seq]
         return len(old[:limit])
+
+    def recover(self) -> None:
+        """What is done when the newest part may be gone: whatever may have been sent is looked up first."""
+        self.epoch += 1
+        self.clock = None
+        for row in self.open.values():
+            row.maybe_sent = True
+            if row.state == "retry":
+                row.state, row.due = "verify", 0.0
+        last = self.newest if self.newest < self.reserved else min(self.newest, self.reserved)
+        while self.cursor < last:
+            self.cursor += 1
+            self.ledger["entries"] += 1
+            doubt = self.cursor <= self.reserved
+            self.open[self.cursor] = Row(self.entries[self.cursor].lane, "waiting", maybe_sent=doubt)
+        if self.newest < self.reserved:
+            self.cursor = self.newest = self.reserved
+            self.entries[self.newest] = Draft("sentinel", "sentinel", b"{}")
+            self.receipts[self.newest] = ("discarded", SENTINEL_AT)
+        for lane in {row.lane for row in self.open.values()}:
+            self._promote(lane, None, Now(0.0, 0.0, 0.0))
+
+    def copy(self) -> ModelOutbox:
+        """The same state; drafts, receipts and errors are never altered."""
+        rows = {seq: replace(row) for seq, row in self.open.items()}
+        copied = (dict(self.entries), rows, dict(self.receipts), self.cursor, self.epoch, self.newest)
+        return ModelOutbox(*copied, self.clock, self.reserved, self.ledger.copy(), self.forgotten)
 
     def dump(self) -> dict[str, Any]:
         """Everything that the SQLite code should hold, too."""
         return {
             "cursor": self.cursor,
             "epoch": self.epoch,
+            "reserved": self.reserved,
+            "ledger": {name: count for name, count in self.ledger.items() if count},
             "entries": {seq: tuple(draft) for seq, draft in self.entries.items()},
             "receipts": {seq: outcome for seq, (outcome, _) in self.receipts.items()},
             "open": {

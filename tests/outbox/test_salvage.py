@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from auditbox.errors import NotAnOutbox, OutboxUnusable, Superseded
+from auditbox.errors import NotAnOutbox, Superseded
 from auditbox.outbox.base import Delivered, Draft, Entry, Now
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.sqlite import SqliteOutbox
@@ -56,12 +62,14 @@ def deliver_all(outbox: SqliteOutbox) -> list[tuple[Entry, bool]]:
     return seen
 
 
-def flip(path: Path, seed: int) -> None:
-    """One bit, anywhere but in the first 100 bytes, which say that it is a database."""
-    content = bytearray(path.read_bytes())
-    place = random.Random(seed).randrange(100, len(content))
-    content[place] ^= 1 << random.Random(seed + 1).randrange(8)
-    path.write_bytes(content)
+def flip(path: Path, seed: int, within: range) -> None:
+    """One bit, anywhere in this part of the file."""
+    place = random.Random(seed).choice(within)
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0] ^ 1 << random.Random(seed + 1).randrange(8)
+        file.seek(place)
+        file.write(bytes([byte]))
 
 
 @pytest.fixture(scope="module")
@@ -70,32 +78,182 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return path, *filled(path)
 
 
+@pytest.fixture
+def used(original: tuple[Path, dict[str, bytes], set[str]], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes outboxes with that content that have been opened where they are, and closed."""
+
+    def used(name: str) -> Path:
+        path = tmp_path / name / "audit.db"
+        path.parent.mkdir()
+        shutil.copy(original[0], path)
+        outbox = SqliteOutbox(path)
+        assert outbox.last_seq() == 300
+        outbox.close()
+        return path
+
+    return used
+
+
+def goes_on(path: Path, bodies: dict[str, bytes]) -> list[tuple[Entry, bool]]:
+    """A capture succeeds, and nothing that is claimed is altered; what is delivered after the damage."""
+    outbox = SqliteOutbox(path)
+    outbox.append([Draft("new", "NEW", body(1000))])
+    seen = deliver_all(outbox)
+    for entry, _ in seen:
+        assert entry.body == {**bodies, "new": body(1000)}[entry.id], f"altered: {path}"
+    assert "new" in {entry.id for entry, _ in seen}
+    assert outbox.last_seq() > 300
+    outbox.close()
+    return seen
+
+
 @pytest.mark.parametrize("first", range(0, 200, 50))
 def test_after_a_flipped_bit_captures_go_on_and_nothing_altered_is_sent(
-    original: tuple[Path, dict[str, bytes], set[str]], tmp_path: Path, first: int
+    original: tuple[Path, dict[str, bytes], set[str]], used: Callable[[str], Path], first: int
 ) -> None:
-    """Whatever bit it is: a capture succeeds, and what is claimed as intact is what was captured."""
-    path, bodies, _ = original
+    """Whatever bit it is, the header's included: the application starts, and sends only what was captured."""
     carried = 0
     for seed in range(first, first + 50):
-        target = tmp_path / f"{seed}" / "audit.db"
-        target.parent.mkdir()
-        shutil.copy(path, target)
-        flip(target, seed)
-        outbox = SqliteOutbox(target)
-        try:
-            outbox.append([Draft("new", "NEW", body(1000))])
-        except (NotAnOutbox, OutboxUnusable) as error:
-            # The schema itself is hit: said clearly, and the file is left for somebody to look at.
-            assert "audit.db" in str(error)  # noqa: PT017
-            continue
-        seen = deliver_all(outbox)
-        for entry, _ in seen:
-            assert entry.body == bodies.get(entry.id, body(1000)), f"altered, seed {seed}"
-        assert "new" in {entry.id for entry, _ in seen}
-        carried += len(seen) > 200
-        outbox.close()
+        path = used(str(seed))
+        flip(path, seed, range(path.stat().st_size))
+        carried += len(goes_on(path, original[1])) > 200
     assert carried >= 40
+
+
+@pytest.mark.parametrize("first", range(0, 100, 25))
+def test_after_a_flipped_bit_in_the_header_everything_is_kept(
+    original: tuple[Path, dict[str, bytes], set[str]], used: Callable[[str], Path], first: int
+) -> None:
+    """The entries stand on other pages: nothing is lost, and nothing that was delivered is sent again."""
+    _, bodies, delivered = original
+    for place in range(first, first + 25):
+        path = used(str(place))
+        flip(path, place, range(place, place + 1))
+        seen = goes_on(path, bodies)
+        assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}, place
+
+
+def overwrite(path: Path, size: int, byte: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(byte * size)
+
+
+@pytest.mark.parametrize("size", [16, 100, 4096])
+@pytest.mark.parametrize("byte", [b"\0", b"\xff", b"x"])
+def test_a_file_without_header_is_salvaged_whole(
+    original: tuple[Path, dict[str, bytes], set[str]], used: Callable[[str], Path], size: int, byte: bytes
+) -> None:
+    """Not even its first page is needed: it is the file that was opened as an outbox before."""
+    _, bodies, delivered = original
+    path = used("one")
+    before = SqliteOutbox(path)
+    name = before.name
+    before.close()
+    overwrite(path, size, byte)
+    seen = goes_on(path, bodies)
+    assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}
+    after = SqliteOutbox(path)
+    assert after.name == name
+    after.close()
+    assert [kept.name[:17] for kept in path.parent.glob("*.damaged-2*")] == ["audit.db.damaged-"]
+
+
+def test_an_emptied_file_gives_no_number_twice(used: Callable[[str], Path]) -> None:
+    """Nothing is left of it; the trail goes on under the same name, above every number that was given."""
+    path = used("one")
+    before = SqliteOutbox(path)
+    name = before.name
+    before.close()
+    os.truncate(path, 0)
+    after = SqliteOutbox(path)
+    after.append([Draft("new", "NEW", b"{}")])
+    assert (after.name, after.last_seq() > 300) == (name, True)
+    after.close()
+
+
+def test_an_emptied_file_keeps_what_its_wal_holds(tmp_path: Path) -> None:
+    """SQLite would delete the write-ahead log of an empty database."""
+    path = tmp_path / "audit.db"
+    code = (
+        "import os, sys; from auditbox.outbox.base import Draft;"
+        "from auditbox.outbox.sqlite import SqliteOutbox;"
+        "outbox = SqliteOutbox(sys.argv[1]);"
+        "outbox.append([Draft('old', 'L', b'{}')]);"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    os.truncate(path, 0)
+    outbox = SqliteOutbox(path)
+    outbox.append([Draft("new", "NEW", b"{}")])
+    assert {entry.id for entry, _ in deliver_all(outbox)} == {"old", "new"}
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "content", ["text", "database", "damaged database", "outbox that was never opened here"]
+)
+def test_a_file_that_was_never_ours_is_not_touched(
+    original: tuple[Path, dict[str, bytes], set[str]], tmp_path: Path, content: str
+) -> None:
+    """A mistyped path: however often it is tried, the file stays as it is."""
+    path = tmp_path / "orders.db"
+    if content == "text":
+        path.write_text("orders\n" * 1000)
+    elif content.startswith("outbox"):
+        shutil.copy(original[0], path)
+        overwrite(path, 100, b"\0")
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE orders (id)")
+        db.close()
+        if content.startswith("damaged"):
+            flip(path, 1, range(4060, 4090))
+            overwrite_at(path, 100, b"\xff" * 20)
+    os.chmod(path, 0o600)
+    before = path.read_bytes()
+    for _ in range(3):
+        outbox = SqliteOutbox(path)
+        with pytest.raises(NotAnOutbox):
+            outbox.append([Draft("new", "NEW", b"{}")])
+        outbox.close()
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*damaged*"))
+
+
+def overwrite_at(path: Path, place: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(content)
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL."""
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_salvage_that_is_killed_loses_nothing(
+    original: tuple[Path, dict[str, bytes], set[str]],
+    used: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """Before each of its renames, and after the last: the next start finds one outbox or the other."""
+    _, bodies, delivered = original
+    path = used("one")
+    overwrite(path, 100, b"\0")
+    rename, left = os.rename, itertools.count()
+
+    def dying(source: str, target: str) -> None:
+        if next(left) == step:
+            raise Killed
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("auditbox.outbox.quarantine.os.rename", dying)
+        with suppress(Killed):
+            salvage(path)
+    seen = goes_on(path, bodies)
+    assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}
 
 
 def test_salvage_keeps_every_state(original: tuple[Path, dict[str, bytes], set[str]], tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_a_large_wal_is_checkpointed_by_whoever_writes(
     make: Make, durability: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Captures alone, without any relay, move the WAL into the file."""
-    monkeypatch.setattr("auditbox.outbox.upkeep.LARGE_WAL", 1 << 20)
+    monkeypatch.setattr("auditbox.outbox.sqlite.LARGE_WAL", 1 << 20)
     monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 0.02)
     outbox = make(durability=durability)
     outbox.append([draft()])
@@ -317,6 +317,7 @@ def test_an_outbox_of_a_newer_auditbox_is_refused(make: Make) -> None:
     outbox.close()
     with sqlite3.connect(outbox.path) as db:
         db.execute("UPDATE meta SET version = 99")
+        db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(OutboxTooNew, match="upgrade auditbox"):
         outbox.append([draft()])
@@ -327,10 +328,10 @@ def test_an_older_outbox_is_migrated_with_its_entries(make: Make, monkeypatch: p
     outbox = make()
     outbox.append([draft()])
     outbox.close()
-    monkeypatch.setattr(layout, "VERSION", 2)
-    monkeypatch.setitem(layout.MIGRATIONS, 2, lambda db: db["meta"].add_column("note", str))
+    monkeypatch.setattr(layout, "VERSION", 3)
+    monkeypatch.setitem(layout.MIGRATIONS, 3, lambda db: db["note"].insert({"text": "new"}))
     outbox.append([draft()])
-    assert rows(outbox.path, "SELECT version, note FROM meta") == [(2, None)]
+    assert rows(outbox.path, "SELECT version, text FROM meta, note") == [(3, "new")]
     assert outbox.last_seq() == 2
 
 
@@ -341,16 +342,16 @@ def test_a_migration_that_fails_changes_nothing(make: Make, monkeypatch: pytest.
     outbox.close()
 
     def fail(db: Database) -> None:
-        db.execute("ALTER TABLE meta ADD COLUMN note TEXT")
+        db.execute("CREATE TABLE note (text)")
         raise sqlite3.OperationalError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(layout, "VERSION", 2)
-        patched.setitem(layout.MIGRATIONS, 2, fail)
+        patched.setattr(layout, "VERSION", 3)
+        patched.setitem(layout.MIGRATIONS, 3, fail)
         with pytest.raises(OutboxUnusable):
             outbox.append([draft()])
     outbox.append([draft()])
-    assert rows(outbox.path, "SELECT version FROM meta") == [(1,)]
+    assert rows(outbox.path, "SELECT version FROM meta") == [(2,)]
 
 
 def test_an_outbox_belongs_to_one_destination(make: Make) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from auditbox.outbox import transitions
 from auditbox.outbox.base import Draft, Exchanged, Now
 from auditbox.outbox.sqlite import SqliteOutbox
 
-from .machine import DeliveryMachine, run_at_random
+from .machine import VERIFY_AFTER, DeliveryMachine, World, run_at_random
 from .model import ModelOutbox
 
 RUNS = int(os.environ.get("AUDITBOX_MODEL_RUNS", "4000"))
@@ -24,7 +26,38 @@ RUNS = int(os.environ.get("AUDITBOX_MODEL_RUNS", "4000"))
 
 
 class Modelled(ModelOutbox):
-    """The model by itself."""
+    """The model by itself, with the states that a power cut may bring back: those since the last sync."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[ModelOutbox] = []
+        self.sync()
+
+    def exchange(self, *arguments: Any) -> Exchanged:  # type: ignore[override]
+        before = self.reserved
+        exchanged = super().exchange(*arguments)
+        if self.reserved != before:
+            self.sync()
+        return exchanged
+
+    def sync(self) -> None:
+        self.history = [self.copy()]
+
+    def commit(self) -> None:
+        self.history.append(self.copy())
+
+    def lose_power(self, choose: Callable[[int], int]) -> None:
+        self.commit()
+        self.come_back(choose(len(self.history)))
+
+    def come_back(self, number: int) -> None:
+        vars(self).update(vars(self.history[number]))
+        self.sync()
+        if self.clock is not None:
+            self.recover()
+
+    def known(self) -> set[str]:
+        return self.forgotten | {draft.id for draft in self.entries.values()}
 
     def dead(self) -> list[tuple[int, str, str]]:
         return [
@@ -55,20 +88,58 @@ class Lockstep:
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "audit.db"
-        self.real, self.model = SqliteOutbox(self.path), Modelled()
+        self.copies: list[Path] = []
+        self.model, self.reader = Modelled(), None
+        self.start(self.new_path())
+        self.sync()
+
+    def new_path(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder.name)) / "audit.db"
+
+    def start(self, path: Path) -> None:
+        if self.reader is not None:
+            self.reader.close()
+            self.real.close()
+        self.path, self.real = path, SqliteOutbox(path, keep_delivered=1e12)
         self.reader: sqlite3.Connection | None = None
+        self.real.last_seq()
+
+    def copy(self) -> Path:
+        """Database and WAL as they are, between two transactions."""
+        target = self.new_path()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{self.path}{suffix}", f"{target}{suffix}")
+        return target
+
+    def sync(self) -> None:
+        self.model.sync()
+        self.copies = [self.copy()]
+
+    def commit(self) -> None:
+        self.model.commit()
+        self.copies.append(self.copy())
+
+    def lose_power(self, choose: Callable[[int], int]) -> None:
+        self.commit()
+        number = choose(len(self.copies))
+        self.model.come_back(number)
+        self.start(self.copies[number])
+        self.copies = [self.copy()]
+
+    def known(self) -> set[str]:
+        return self.model.known()
 
     def append(self, drafts: list[Draft]) -> None:
         self.real.append(drafts)
         self.model.append(drafts)
 
-    def take_over(self, now: Now, verify_after: float) -> int:
-        epoch = self.real.take_over(now, verify_after)
-        assert epoch == self.model.take_over(now, verify_after)
+    def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int:
+        epoch = self.real.take_over(now, verify_after, clock)
+        assert epoch == self.model.take_over(now, verify_after, clock)
         return epoch
 
     def exchange(self, *arguments: Any) -> Exchanged:
+        reserved = self.model.reserved
         try:
             expected = self.model.exchange(*arguments)
         except Exception as error:
@@ -79,6 +150,8 @@ class Lockstep:
             raise AssertionError("only the model refused") from error
         found = self.real.exchange(*arguments)
         assert found == expected
+        if self.model.reserved != reserved:  # and synced
+            self.copies = [self.copy()]
         return found
 
     def dead(self) -> list[tuple[int, str, str]]:
@@ -116,6 +189,8 @@ class Lockstep:
         return {
             "cursor": cursor,
             "epoch": epoch,
+            "reserved": query("SELECT reserved FROM lead").fetchone()[0],
+            "ledger": ledger(self.reader),
             "entries": {
                 seq: (id, lane, body)
                 for seq, id, lane, body in query("SELECT seq, id, lane, body FROM entry")
@@ -132,6 +207,15 @@ class Lockstep:
             self.reader.close()
         self.real.close()
         self.folder.cleanup()
+
+
+def ledger(db: sqlite3.Connection) -> dict[str, int]:
+    """The sums over all days."""
+    names = ("entries", "delivered", "dead", "discarded")
+    rows = db.execute("SELECT entries, delivered, dead, discarded FROM ledger").fetchall()
+    return {
+        name: sum(counts) for name, counts in zip(names, zip(*rows, strict=True), strict=False) if sum(counts)
+    }
 
 
 class ModelMachine(DeliveryMachine):
@@ -164,6 +248,30 @@ def test_random_runs_of_the_sqlite_code_agree_with_the_model(seed: int) -> None:
         subject.verify()
         world.drain()
         subject.verify()
+    finally:
+        subject.close()
+
+
+def test_programs_that_live_shortly_settle_what_is_in_doubt() -> None:
+    """A look-up that waits goes on waiting when another process of the same machine takes over."""
+    subject = Lockstep()
+    try:
+        world = World(subject)
+        world.append(["A"])
+        world.exchange(1)
+        for part in (0.4, 0.4, 0.3):
+            world.kill([("stored", 0.0)], second_leader=False)
+            world.exchange(1)
+            assert not world.in_flight("verify")
+            world.pass_time(part * VERIFY_AFTER)
+        world.exchange(1)
+        assert world.in_flight("verify")
+        world.kill([("stored", 0.0)], second_leader=False)  # interrupted while it looks: looks again at once
+        world.exchange(1)
+        (claim,) = world.in_flight("verify")
+        world.look_up(claim, "yes")
+        world.exchange(0)
+        assert subject.real.depth().pending == 0
     finally:
         subject.close()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -311,3 +313,15 @@ def test_what_os_exit_leaves_behind_is_delivered_by_the_next_start(tmp_path: Pat
     ended = _run_to_the_end(tmp_path, "worker.start()\nassert worker.flush(30)")
     assert ended.returncode == 0, ended.stderr
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
+
+
+def test_asking_whether_somebody_relays_takes_nothing_away(start: Callable[..., Program]) -> None:
+    """While others ask, and share the lock for that moment, a relay is elected all the same."""
+    program = start()
+    program.outbox.append([Draft("id-1", "L", b"{}")])
+    probe = os.open(program.outbox.relay_lock, os.O_RDONLY)
+    try:
+        fcntl.flock(probe, fcntl.LOCK_SH)
+        assert not program.worker.alive
+    finally:
+        os.close(probe)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from auditbox.cli import delivery, options, output
-from auditbox.outbox.base import Now
-from auditbox.outbox.inspection import Inspection, Story
+from auditbox.outbox.base import Entry, Now
+from auditbox.outbox.correction import corrected
+from auditbox.outbox.inspection import Inspection, Letter
 
 
 @click.group("dead", no_args_is_help=False)
@@ -24,7 +27,7 @@ def command() -> None:
 @options.outbox
 @options.as_json
 def list_letters(path: Path, as_json: bool) -> None:
-    """All dead letters, oldest first."""
+    """All dead letters, oldest first, without the records themselves: see show."""
     letters = Inspection(path).dead_letters()
     if as_json:
         print(output.to_json([asdict(letter) for letter in letters]))
@@ -34,10 +37,9 @@ def list_letters(path: Path, as_json: bool) -> None:
         print("no dead letters")
 
 
-def _row(letter: Story) -> tuple[object, ...]:
+def _row(letter: Letter) -> tuple[object, ...]:
     at = output.iso(letter.captured_at) if letter.captured_at else ""
-    event = letter.record.get("event", "") if isinstance(letter.record, dict) else ""
-    return letter.seq, letter.id, letter.lane, event, at, (letter.problem or {}).get("reason", "")
+    return letter.seq, letter.id, letter.lane, letter.event or "", at, _reason(letter)
 
 
 @command.command("show")
@@ -47,7 +49,9 @@ def _row(letter: Story) -> tuple[object, ...]:
 def show(ctx: click.Context, path: Path, entry: str) -> None:
     """Everything about one entry, as JSON.
 
-    By its id or number; it need not be dead.
+    By its id or number; it need not be dead. "attempts" counts the requests that sent it and came to
+    something (a refusal, or no answer at all), since its capture or its last replay; look-ups are not
+    counted, nor what never reached the API.
     """
     story = Inspection(path).story(entry)
     if story is None:
@@ -56,9 +60,10 @@ def show(ctx: click.Context, path: Path, entry: str) -> None:
     print(output.pretty_json(asdict(story)))
 
 
-def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
+def _selection(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """How dead letters are chosen; ``names`` are those of the option that goes by what the API had said."""
     for option in (
-        click.option("--reason-like", metavar="TEXT", help="Those whose problem holds this text."),
+        click.option(*names, "reason_like", metavar="TEXT", help="Those whose problem holds this text."),
         click.option("--all", "everything", is_flag=True, help="All dead letters."),
         click.argument("entries", nargs=-1, metavar="[ENTRY]..."),
     ):
@@ -68,15 +73,16 @@ def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("replay")
 @options.outbox
-@_selection
+@partial(_selection, names=("--reason", "--reason-like"))
 @click.pass_context
 def replay(
     ctx: click.Context, path: Path, entries: tuple[str, ...], everything: bool, reason_like: str | None
 ) -> None:
     """Send dead letters again.
 
-    By id or number; what may have arrived before is looked up first. Says which of them come after later
-    records of their object.
+    By id or number, by what the API had said (--reason), or all. They go back into the line of their object,
+    before what still waits there, and what may have arrived is looked up first. Where later records of the
+    object are in the trail already, their order cannot be had any more: this says so for each.
     """
     chosen = _chosen(path, entries, everything, reason_like)
     outbox = delivery.open_outbox(path)
@@ -85,16 +91,18 @@ def replay(
     finally:
         outbox.close()
     for letter in chosen:
-        late = "; later records of its object have arrived before it" if letter.id in overtaken else ""
-        print(output.printable(f"{letter.seq} {letter.id} is sent again{late}"))
-    if chosen and not Inspection(path).relay()[0]:
-        output.warn("auditbox: no relay is running: they go out once one does")
+        late = "; out of order: later records of its object have arrived" if letter.id in overtaken else ""
+        print(output.printable(f"{letter.seq} {letter.id} will be sent again{late}"))
+    if not chosen and not entries:
+        print("no dead letters" if everything else "no such dead letters")
+    if chosen:
+        _say_where_nobody_relays(path)
     ctx.exit(_verdict(chosen, entries))
 
 
 @command.command("discard")
 @options.outbox
-@_selection
+@partial(_selection, names=("--reason-like",))
 @click.option("--reason", required=True, metavar="TEXT", help="Why; the entry's tombstone keeps it.")
 @click.pass_context
 def discard(
@@ -107,7 +115,8 @@ def discard(
 ) -> None:
     """Give dead letters up for good.
 
-    By id or number. Nothing is deleted: the entry stays, with a tombstone that says why.
+    By id or number, by what the API had said (--reason-like), or all. A tombstone keeps number and reason for
+    ever; the entry itself is kept as long as delivered ones are.
     """
     if not reason.strip():
         raise click.BadParameter("say why", param_hint="--reason")
@@ -122,20 +131,74 @@ def discard(
     ctx.exit(_verdict(chosen, entries))
 
 
-def _chosen(path: Path, entries: Sequence[str], everything: bool, reason_like: str | None) -> list[Story]:
+@command.command("fix")
+@options.outbox
+@click.argument("entry")
+@click.option(
+    "--set", "changes", multiple=True, required=True, metavar="FIELD=VALUE", help="May be repeated."
+)
+@click.option("--reason", required=True, metavar="TEXT", help="Why; the tombstone keeps it.")
+@click.pass_context
+def fix(ctx: click.Context, path: Path, entry: str, changes: tuple[str, ...], reason: str) -> None:
+    """Capture a corrected copy of a dead letter, and give the dead letter up.
+
+    Both in one transaction. FIELD is event, summary, details, object.id, object.name, object.objectType or
+    documents.NAME.... The copy keeps the time of occurrence, names the id that it replaces
+    (documents.auditbox.replaces), and is delivered after whatever was captured before it.
+    """
+    if not reason.strip():
+        raise click.BadParameter("say why", param_hint="--reason")
+    wanted = dict(_assignment(change) for change in changes)
+    story = Inspection(path).story(entry)
+    if story is None or story.state != "dead":
+        output.warn(f"auditbox: {entry} is no dead letter")
+        ctx.exit(1)
+    if not story.intact:
+        raise click.UsageError(f"{entry} is damaged: what it said is not known for certain; discard it")
+    body = json.dumps(story.record).encode()
+    draft = corrected(Entry(story.seq, story.id, story.lane, body), wanted)
+    outbox = delivery.open_outbox(path)
+    try:
+        number = outbox.fix((story.seq, story.id, story.lane), draft, reason.strip(), _now())
+    finally:
+        outbox.close()
+    if number is None:
+        output.warn(f"auditbox: {entry} is no dead letter any more; nothing was changed")
+        ctx.exit(1)
+    print(f"{story.seq} {story.id} is discarded; {number} {draft.id} replaces it")
+    _say_where_nobody_relays(path)
+
+
+def _assignment(change: str) -> tuple[str, str]:
+    field, sign, value = change.partition("=")
+    if not sign or not field:
+        raise click.BadParameter(
+            f"{change}: FIELD=VALUE, such as object.id=ORD-1208-2301-8479", param_hint="--set"
+        )
+    return field, value
+
+
+def _say_where_nobody_relays(path: Path) -> None:
+    if not Inspection(path).relay()[0]:
+        output.warn("auditbox: no relay is running: they go out once one does")
+
+
+def _chosen(path: Path, entries: Sequence[str], everything: bool, reason_like: str | None) -> list[Letter]:
     if sum((bool(entries), everything, reason_like is not None)) != 1:
-        raise click.UsageError("name entries by id or number, or say --all or --reason-like TEXT")
+        raise click.UsageError(
+            "name entries by id or number, or say --all, or what the API had said (--help)"
+        )
     letters = Inspection(path).dead_letters()
     if reason_like is not None:
         return [one for one in letters if reason_like.lower() in _reason(one).lower()]
     return [one for one in letters if everything or one.id in entries or str(one.seq) in entries]
 
 
-def _reason(letter: Story) -> str:
+def _reason(letter: Letter) -> str:
     return str((letter.problem or {}).get("reason", ""))
 
 
-def _verdict(chosen: Sequence[Story], entries: Sequence[str]) -> int:
+def _verdict(chosen: Sequence[Letter], entries: Sequence[str]) -> int:
     """1, and a line for each, where something was named that is no dead letter."""
     known = {one.id for one in chosen} | {str(one.seq) for one in chosen}
     unknown = [entry for entry in entries if entry not in known]

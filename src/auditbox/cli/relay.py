@@ -14,6 +14,7 @@ import click
 
 from auditbox.cli import delivery, options, output
 from auditbox.outbox.inspection import Inspection
+from auditbox.relay.worker import Worker
 
 _LOOK = 1.0
 """Seconds between two looks at who relays."""
@@ -46,7 +47,7 @@ def command(path: Path, url: str | None, token_file: Path | None, wait: bool, dr
         _, worker = delivery.make_worker(path, url, delivery.token_of(token_file))
         try:
             worker.start()
-            leads = _follow(Inspection(path), stop)
+            leads = _follow(worker, Inspection(path), stop)
         finally:
             left = worker.close(drain if leads else 0.0)  # what another process delivers needs no wait
     output.warn(f"auditbox: stopped; {left.pending} pending")
@@ -80,15 +81,22 @@ def _made(path: Path, stop: threading.Event) -> bool:
     return not stop.wait(_LOOK)  # the tables come right after the file
 
 
-def _follow(view: Inspection, stop: threading.Event) -> bool:
-    """Says who relays, whenever that changes, until it is stopped; whether this process does at the end."""
-    said: int | None = None
+def _follow(worker: Worker, view: Inspection, stop: threading.Event) -> bool:
+    """Says who relays, whenever that changes, until it is stopped; whether this process does at the end.
+
+    Another one is named when it is seen a second time: between its election and its first transaction the
+    outbox still names the one before, which may be dead.
+    """
+    said = seen = None
     while True:
         alive, pid = view.relay()
-        mine = alive and pid == os.getpid()
-        if alive and pid != said:
-            other = f"process {pid} relays {view.path}; standing by"
-            output.warn("auditbox: " + (f"relaying {view.path}" if mine else other))
+        if worker.leads:
+            pid, text = os.getpid(), f"relaying {view.path}"
+        else:
+            text = f"process {pid} relays {view.path}; standing by"
+        if pid != said and (worker.leads or (alive and pid == seen)):
+            output.warn(f"auditbox: {text}")
             said = pid
+        seen = pid if alive else None
         if stop.wait(_LOOK):
-            return mine
+            return worker.leads

@@ -14,6 +14,10 @@ from auditbox.cli import options, output
 from auditbox.outbox.inspection import Inspection, Story
 
 _POLL = 0.25
+_ONCE = (
+    "auditbox: each entry is shown once, in its state at that moment; what becomes of one says "
+    "`auditbox dead show NUMBER`, of all `auditbox status`"
+)
 
 
 @click.command("tail")
@@ -22,12 +26,17 @@ _POLL = 0.25
 @click.option("-n", "count", type=click.IntRange(min=0), default=10, show_default=True, metavar="N")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is captured from now on, until Ctrl-C.")
 def command(path: Path, as_json: bool, count: int, follow: bool) -> None:
-    """The newest entries, oldest first: number, time of capture, state, object, event, summary."""
+    """The newest entries, oldest first: number, time of capture, state, object, event, summary.
+
+    With -f each entry is shown once, as it is captured; its state is that of the moment.
+    """
     view = Inspection(path)
     last = view.last_seq()
     stories = view.newest(count)
     _print(stories, as_json)
     last = max([last, *(story.seq for story in stories)])
+    if follow:
+        output.warn(_ONCE)
     while follow:
         time.sleep(_POLL)
         fresh = view.after(last)

@@ -171,8 +171,12 @@ class Outbox(Protocol):
         """As append, but False at once where it would have to wait."""
         ...
 
-    def take_over(self, now: Now, verify_after: float) -> int:
-        """Starts a new epoch and returns it; whatever was being sent becomes something to look up."""
+    def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int:
+        """Starts a new epoch and returns it; whatever was being sent becomes something to look up.
+
+        ``clock`` names the clock behind ``now.monotonic``: what the last relay left to be looked up, on the
+        same clock, need not wait all over again. None: nobody knows, and it does.
+        """
         ...
 
     def exchange(

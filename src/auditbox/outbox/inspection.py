@@ -6,19 +6,20 @@ consistent look: a connection and a transaction of its own, and both are gone wh
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from auditbox.outbox import transitions
+from auditbox.outbox.ledger import Day, Tombstone, days, tombstones
+from auditbox.outbox.presence import is_held
 from auditbox.outbox.readonly import META, ReadOnly
 
 _STORY = """
@@ -27,11 +28,17 @@ SELECT e.seq, e.id, e.lane, e.body, e.checksum, o.state, o.due, o.attempts, o.ma
        o.first_refused_at, o.error, r.remote_id, r.delivered_at, r.outcome, r.reason
 FROM entry e LEFT JOIN open o USING (seq) LEFT JOIN receipt r USING (seq)
 """
-_DEAD = "SELECT * FROM story WHERE state = 'dead' ORDER BY seq"
+_LETTERS = """
+SELECT o.seq, e.id, e.lane, o.attempts, o.maybe_sent, o.error,
+       CASE WHEN json_valid(CAST(e.body AS TEXT)) THEN json_extract(CAST(e.body AS TEXT), '$.event')
+       END AS event
+FROM open o JOIN entry e USING (seq) WHERE o.state = 'dead' ORDER BY o.seq
+"""
 _ONE = "SELECT * FROM story WHERE seq = ? OR id = ?"
 _NEWEST = "SELECT * FROM (SELECT * FROM story ORDER BY seq DESC LIMIT ?) ORDER BY seq"
 _AFTER = "SELECT * FROM story WHERE seq > ? ORDER BY seq LIMIT ?"
 _RELAY = "SELECT pid, heartbeat FROM relay"
+_LEAD = "SELECT since FROM lead"
 _WAITS = "SELECT error FROM open WHERE state <> 'dead' AND error IS NOT NULL ORDER BY seq LIMIT 1"
 
 
@@ -80,6 +87,8 @@ class Story:
     intact: bool
     """Whether the entry still matches its checksum."""
     attempts: int
+    """Requests that sent it and came to something, be it a refusal or no answer, since its capture or its
+    last replay. Not counted: look-ups, and what never reached the sink (no connection, a pause)."""
     maybe_sent: bool
     sent_at: datetime | None
     """When it may have been sent for the first time, by the sink's clock."""
@@ -92,6 +101,21 @@ class Story:
     settled_at: datetime | None
     reason: str | None
     """Why it was discarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, without its body; the names are those of :class:`Story`."""
+
+    seq: int
+    id: str
+    lane: str
+    event: str | None
+    state: str
+    captured_at: datetime | None
+    attempts: int
+    maybe_sent: bool
+    problem: dict[str, Any] | None
 
 
 class Inspection:
@@ -114,6 +138,14 @@ class Inspection:
         pid: int | None = self._file.look(lambda db: next(db.query(_RELAY))["pid"])
         return self._relay_alive(), pid
 
+    def leads(self) -> tuple[bool, datetime | None, int]:
+        """Whether a process relays now, when the last one to do so took over, and how much is pending."""
+
+        def look(db: Database) -> tuple[datetime | None, int]:
+            return _at(next(db.query(_LEAD))["since"]), transitions.depth(db.conn).pending
+
+        return (self._relay_alive(), *self._file.look(look))
+
     def unsettled(self, upto: int | None = None) -> tuple[int, int, int]:
         """Up to a number, by default the newest: the number, how many entries are pending, how many dead."""
 
@@ -123,9 +155,9 @@ class Inspection:
 
         return self._file.look(look)
 
-    def dead_letters(self) -> list[Story]:
-        """The dead letters with their problems and bodies, oldest first."""
-        return self._stories(_DEAD)
+    def dead_letters(self) -> list[Letter]:
+        """The dead letters with their problems and without their bodies, oldest first."""
+        return self._file.look(lambda db: [_letter(row) for row in db.query(_LETTERS)])
 
     def story(self, wanted: str) -> Story | None:
         """The story of the entry with this id or number; None where there is no such entry (any more)."""
@@ -139,6 +171,14 @@ class Inspection:
     def after(self, seq: int, count: int = 1000) -> list[Story]:
         """What was captured after this number, oldest first."""
         return self._stories(_AFTER, seq, count)
+
+    def ledger(self, since: date | None = None, until: date | None = None) -> list[Day]:
+        """What became of the entries of each UTC day of capture, both ends included; oldest first."""
+        return self._file.look(lambda db: days(db.conn, since, until))
+
+    def tombstones(self, first: int = 0, last: int = 1 << 62) -> list[Tombstone]:
+        """Why numbers from first to last, both included, have no record; lowest first."""
+        return self._file.look(lambda db: tombstones(db.conn, first, last))
 
     def last_seq(self) -> int:
         """The newest number."""
@@ -174,18 +214,21 @@ class Inspection:
         )
 
     def _relay_alive(self) -> bool:
-        """Whether somebody holds the relay's lock; asks without making the file, or taking the lock away."""
-        try:
-            probe = os.open(self._file.beside(".relay"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(probe)
-        return False
+        return is_held(self._file.beside(".relay"))
+
+
+def _letter(row: Mapping[str, Any]) -> Letter:
+    return Letter(
+        seq=row["seq"],
+        id=row["id"],
+        lane=row["lane"],
+        event=row["event"] if isinstance(row["event"], str) else None,
+        state="dead",
+        captured_at=_captured_at(row["id"]),
+        attempts=row["attempts"],
+        maybe_sent=bool(row["maybe_sent"]),
+        problem=_json(row["error"]),
+    )
 
 
 def _story(row: Mapping[str, Any]) -> Story:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import os
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +23,22 @@ from auditbox.errors import (
     OutboxTooNew,
     WrongDestination,
 )
-from auditbox.outbox.files import prepare_file, unusable
+from auditbox.outbox import ballast, migration, quarantine, recovery
+from auditbox.outbox.files import logger, prepare_file, unusable
+from auditbox.outbox.memo import Identity, Memo, Progress
+from auditbox.outbox.room import full_disk
+from auditbox.outbox.statements import SQL
 from auditbox.outbox.transitions import relay_checksum
 from auditbox.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x41554458
 """``AUDX`` in the file's header says that a database is an outbox (sqlite.org/fileformat2.html)."""
 
-MIGRATIONS: dict[int, Callable[[Database], Any]] = {}
+MIGRATIONS: dict[int, Callable[[Database], Any]] = {2: migration.to_version_2}
 """What leads from the version before to this one; each runs in the transaction that raises the version."""
 
 
@@ -39,29 +47,53 @@ def open_database(
 ) -> tuple[sqlite3.Connection, str]:
     """A connection to the outbox at this path, and the outbox's own id.
 
-    The caller holds the lock between processes, so that only one of them creates or migrates.
+    The caller holds the lock between processes, so that only one of them creates, migrates or recovers.
 
     Raises:
         OutboxUnusable: and its subclasses, each with the way out.
+        OutboxDamaged: it is ours and cannot be read: what is intact can be salvaged.
     """
+    quarantine.adopt(path)
+    memo = Memo(path)
+    ours, unclean = memo.identity(), _size(path.with_name(path.name + "-wal")) > 0
     if create:
         prepare_file(path)
-    db = _connect(path, synchronous)
+    if _is_full(path):  # to open it takes some space, too
+        ballast.release(path)
+    if ours and _size(path) == 0:  # SQLite would take it for new, and delete its write-ahead log
+        raise OutboxDamaged(f"outbox {path} has been emptied")
+    db = _connect(path)
     try:
-        return db, _check(db, path, create, destination)
+        name, owner = _checked(db, path, create, synchronous, destination, ours)
+        memo.identify(name, owner)
+        _recover(db, path, memo.progress(name), unclean=unclean)
     except BaseException:
         db.close()
         raise
+    return db, name
+
+
+def _is_full(path: Path) -> bool:
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < _LEAST_SPACE
 
 
 def new_database(path: Path, name: str | None, destination: str | None) -> sqlite3.Connection:
     """A new outbox in this empty file, with the id and destination of an earlier one where they are known."""
-    db = _connect(path, "FULL")
+    db = _connect(path)
+    _configure(db, "FULL")
     _create(db, destination, name)
     return db
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
         uri=True,
@@ -70,30 +102,111 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
         timeout=1.0,
     )
     db.text_factory = lambda text: text.decode("utf-8", "replace")  # a flipped bit must not stop the relay
+    return db
+
+
+def _configure(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA journal_size_limit = 4194304")
     db.execute("PRAGMA trusted_schema = OFF")
     if sys.platform == "darwin" and synchronous == "FULL":
         db.execute("PRAGMA fullfsync = ON")
-    return db
 
 
-def _check(db: sqlite3.Connection, path: Path, create: bool, destination: str | None) -> str:
+def _checked(
+    db: sqlite3.Connection,
+    path: Path,
+    create: bool,
+    synchronous: str,
+    destination: str | None,
+    ours: Identity | None,
+) -> tuple[str, str | None]:
+    """The outbox's id and destination, once it is known to be an outbox that can be used.
+
+    Whether a file that cannot be read is ours to set aside is a grave question: it is, if it carries our
+    application id, or if it is the very file that was opened as an outbox before. (What SQLite says of a
+    damaged file can hold damaged text, hence the UnicodeDecodeError.)
+    """
+    mark = ours is not None
+    try:
+        _configure(db, synchronous)
+        mark = mark or db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        return _check(db, path, create and ours is None, destination, ours)
+    except (NotAnOutbox, sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if mark and (isinstance(error, (NotAnOutbox, UnicodeDecodeError)) or _is_ruin(error, path)):
+            raise OutboxDamaged(f"outbox {path} cannot be read: {error}") from error
+        if not mark and (isinstance(error, UnicodeDecodeError) or _code(error) in _UNREADABLE):
+            raise NotAnOutbox(f"{path} is not an auditbox outbox: choose another path") from error
+        raise
+
+
+def _check(
+    db: sqlite3.Connection, path: Path, create: bool, destination: str | None, ours: Identity | None
+) -> tuple[str, str | None]:
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables and create:
         _create(db, destination)
     elif not tables or db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise NotAnOutbox(f"{path} is not an auditbox outbox: choose another path")
-    version, name, owner = db.execute("SELECT version, outbox, destination FROM meta").fetchone()
+    version, name, owner = db.execute("SELECT version, outbox, destination FROM meta").fetchone() or (
+        0,
+        "",
+        "",
+    )
+    if ours and (name, owner) != (ours.outbox, ours.destination):
+        raise OutboxDamaged(f"outbox {path} is damaged: its own id or its destination has changed")
+    if version != (db.execute("PRAGMA user_version").fetchone()[0] or 1):
+        raise OutboxDamaged(f"outbox {path} is damaged: it says that it has two different layouts")
     if version > VERSION:
         raise OutboxTooNew(
             f"outbox {path} has layout {version}, this auditbox knows {VERSION}: upgrade auditbox"
         )
     if version < VERSION:
         _migrate(db, version)
-    _claim_destination(db, path, owner, destination)
-    return str(name)
+    _check_layout(db, path)
+    return str(name), _claim_destination(db, path, owner, destination)
+
+
+def _check_layout(db: sqlite3.Connection, path: Path) -> None:
+    found = dict(db.execute("SELECT name, sql FROM sqlite_master"))
+    if any(found.get(name) != sql for name, sql in _layout().items()):
+        raise OutboxDamaged(f"outbox {path} is damaged: its tables are not as they were made")
+    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        raise OutboxDamaged(f"outbox {path} is damaged: its header says that it has no write-ahead log")
+    db.execute(SQL["try_to_write"])
+
+
+@functools.cache
+def _layout() -> dict[str, str]:
+    """What was created, as SQLite remembers it: the statements' texts, by the names of tables and indexes."""
+    db = sqlite3.connect(":memory:")
+    try:
+        db.executescript(schema())
+        return dict(db.execute("SELECT name, sql FROM sqlite_master"))
+    finally:
+        db.close()
+
+
+def schema() -> str:
+    """The statements that make an outbox."""
+    folder = resources.files(__package__)
+    return "".join(
+        folder.joinpath(name).read_text(encoding="utf-8") for name in ("schema.sql", "schema2.sql")
+    )
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """A transaction on a connection that nobody else has yet."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _create(db: sqlite3.Connection, destination: str | None, name: str | None = None) -> None:
@@ -101,14 +214,17 @@ def _create(db: sqlite3.Connection, destination: str | None, name: str | None = 
 
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
-    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     # One transaction: a process that dies in between leaves an empty file, which counts as none.
-    Database(db).executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {schema}")
+    Database(db).executescript(
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {VERSION}; {schema()}"
+    )
     db.execute(
         "INSERT INTO meta (version, outbox, destination) VALUES (?, ?, ?)",
         (VERSION, name or uuid7(), destination),
     )
     db.execute("INSERT INTO relay (checksum) VALUES (?)", (relay_checksum(0, 0),))
+    db.execute("INSERT INTO lead (clock) VALUES (NULL)")
     db.execute("COMMIT")
 
 
@@ -116,51 +232,74 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
     from sqlite_utils import Database
 
     for target in range(version + 1, VERSION + 1):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             MIGRATIONS[target](Database(db))
             db.execute("UPDATE meta SET version = ?", (target,))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+            db.execute(f"PRAGMA user_version = {target}")
+
+
+def _recover(db: sqlite3.Connection, path: Path, progress: Progress | None, *, unclean: bool) -> None:
+    if (reason := recovery.missing(db, progress, unclean=unclean)) is None:
+        return
+    with transaction(db):
+        pending = recovery.recover(db, progress, reason)
+    logger.warning(
+        "outbox %s: %s; %d pending entries are looked up before they are sent", path, reason, pending
+    )
 
 
 def _claim_destination(
     db: sqlite3.Connection, path: Path, owner: str | None, destination: str | None
-) -> None:
+) -> str | None:
+    """Where its entries go from now on."""
     if destination is None or destination == owner:
-        return
+        return owner
     if owner is not None:
         raise WrongDestination(
             f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination"
         )
     db.execute("UPDATE meta SET destination = ?", (destination,))
+    return destination
 
 
+_LEAST_SPACE = 64 << 10
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+_UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code (sqlite.org/rescode.html)."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
 def is_damage(error: Exception) -> bool:
-    """Whether SQLite, or a checksum of ours, says that the file is not what was written."""
-    return isinstance(error, OutboxDamaged) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    """Whether SQLite, or a checksum of ours, says that an outbox is not what was written.
+
+    Of a file that turns out to be none when it is opened, SQLite's words do not come this far.
+    """
+    return isinstance(error, OutboxDamaged) or _code(error) in _UNREADABLE
 
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT}
+def _is_ruin(error: Exception, path: Path) -> bool:
+    """Whether this error, met while our own file was opened, comes of what stands in it."""
+    if _code(error) == sqlite3.SQLITE_READONLY:  # says the header, too, where a bit of it has flipped
+        return os.access(path, os.W_OK)
+    return _code(error) in {*_UNREADABLE, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
 
 
 def translated(error: Exception, path: Path) -> OutboxError:
     """SQLite's or the system's error as one of ours, with the way out."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code in _BUSY:
         return OutboxBusy(f"outbox {path} is locked by a program that does not share auditbox's lock")
-    if code == sqlite3.SQLITE_FULL:
-        return OutboxFull(
-            f"the disk that holds outbox {path} is full: free some space; captures go on by themselves"
-        )
+    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_SPACE:
+        return OutboxFull(full_disk(path))
     if code == sqlite3.SQLITE_NOTADB:
         return NotAnOutbox(f"{path} is not an auditbox outbox: choose another path")
-    if code in _DAMAGED:
+    if code == sqlite3.SQLITE_CORRUPT:
         return OutboxDamaged(f"outbox {path} is damaged ({error}) and could not be salvaged: move it aside")
     return unusable(path, error)

@@ -13,13 +13,31 @@ UPDATE relay SET cursor = ?, checksum = ?, heartbeat = ?
 -- new_epoch: from now on only this relay may write
 UPDATE relay SET epoch = ?, checksum = ?, pid = ?, heartbeat = ?
 
+-- lead: what outlives a relay
+SELECT clock, since, reserved, claims FROM lead
+
+-- try_to_write: fails where the file cannot be written, and writes nothing
+UPDATE lead SET clock = NULL WHERE 0
+
+-- new_lead: this relay's clock, and since when it relays
+UPDATE lead SET clock = ?, since = ?
+
+-- no_clock: the due times of look-ups count no more; the next relay starts them anew
+UPDATE lead SET clock = NULL
+
+-- reserve: numbers up to here may have been sent; one more claim
+UPDATE lead SET reserved = ?, claims = claims + 1
+
+-- look_again: what a dead relay was looking up is looked up at once; no look-up waits longer than a new one would
+UPDATE open SET due = CASE WHEN due = 9e99 THEN :now ELSE min(due, :latest) END WHERE state = 'verify'
+
 -- interrupted: what a dead relay was sending may have arrived
-UPDATE open SET state = 'verify', maybe_sent = 1 WHERE state = 'sending'
+UPDATE open SET state = 'verify', maybe_sent = 1, due = ? WHERE state = 'sending'
 
 -- doubt: nobody knows any more whether it was sent
 UPDATE open SET maybe_sent = 1 WHERE seq = ?
 
--- verify_from_now: all look-ups wait once more, on this relay's own clock
+-- verify_from_now: all look-ups wait once more: nobody knows how long they have waited
 UPDATE open SET due = ? WHERE state = 'verify'
 
 -- due: rows whose time has come, earliest first; a deadline too far ahead counts as passed (the clock went back)
@@ -48,7 +66,7 @@ UPDATE open SET state = 'sending', sent_at = coalesce(sent_at, ?) WHERE seq = ?
 UPDATE open SET due = 9e99 WHERE seq = ?
 
 -- beyond: what was captured after the cursor
-SELECT seq, lane FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, lane, id FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- lane_busy: whether an earlier entry of the lane is still under way (a dead letter is not)
 SELECT 1 FROM open WHERE lane = ? AND state <> 'dead' LIMIT 1
@@ -82,7 +100,7 @@ UPDATE open SET state = 'retry', due = 0 WHERE seq = ?
 UPDATE open SET state = 'verify', due = ?, attempts = attempts + 1, error = ? WHERE seq = ?
 
 -- bury: a dead letter
-UPDATE open SET state = 'dead', error = ?, due = 0 WHERE seq = ?
+UPDATE open SET state = 'dead', error = ?, due = 0, attempts = attempts + ? WHERE seq = ?
 
 -- lane_live: whether the lane has a row that may be sent
 SELECT 1 FROM open WHERE lane = ? AND state IN ('sending', 'verify', 'retry') LIMIT 1
@@ -131,3 +149,33 @@ SELECT min(seq) FROM entry WHERE seq > ?
 
 -- id_of: the id of a number
 SELECT id FROM entry WHERE seq = ?
+
+-- ledger_day: what is known of a day
+SELECT day, first, last, entries, delivered, dead, discarded, lost, digest FROM ledger WHERE day = ?
+
+-- ledger_days: what is known of these days
+SELECT day, first, last, entries, delivered, dead, discarded, lost, digest FROM ledger
+WHERE day BETWEEN ? AND ? ORDER BY day
+
+-- ledger_write: a day as it is now
+INSERT OR REPLACE INTO ledger (day, first, last, entries, delivered, dead, discarded, lost, digest, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- tombstone_write: why these numbers have no record
+INSERT OR REPLACE INTO tombstone (seq, last, id, at, reason, checksum) VALUES (?, ?, ?, ?, ?, ?)
+
+-- tombstones: those that stand for a number from the second to the first
+SELECT seq, last, id, at, reason FROM tombstone WHERE seq <= ? AND last >= ? ORDER BY seq
+
+-- stages: every entry that a relay has read, and where it is; for the ledger's beginning
+SELECT e.seq, e.id, r.outcome, o.state FROM entry e LEFT JOIN receipt r USING (seq) LEFT JOIN open o USING (seq)
+WHERE e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?
+
+-- all_in_doubt: nobody knows any more whether what is under way was sent
+UPDATE open SET maybe_sent = 1
+
+-- doubtful_retries: what would have been sent again is looked up first
+UPDATE open SET state = 'verify', due = 0 WHERE state = 'retry'
+
+-- waiting_lanes: the lanes in which something waits
+SELECT lane FROM open WHERE state = 'waiting' GROUP BY lane

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditbox.errors import ConfigurationError
+from auditbox.errors import ConfigurationError, OutboxFull
+from auditbox.outbox import ballast
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -17,13 +18,18 @@ ROW = 128
 """Bytes that an entry takes beside its body: id, lane, checksum, SQLite's own."""
 
 
+def full_disk(path: Path) -> str:
+    """What is said of a full disk."""
+    return f"the disk that holds outbox {path} is full: free some space; captures go on by themselves"
+
+
 class Room:
     """Counts down what is left of ``max_bytes``; measures only when the count has run out."""
 
-    def __init__(self, wal: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, wal: Path, max_bytes: int) -> None:
         if not isinstance(max_bytes, int) or max_bytes < 1 << 20:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: a whole number, at least 1 MiB (1048576)")
-        self._wal, self.max_bytes = wal, max_bytes
+        self._path, self._wal, self.max_bytes = path, wal, max_bytes
         self.left = 0
         """Bytes that may be written before the disk is asked again."""
 
@@ -38,7 +44,14 @@ class Room:
         return self.left >= 0
 
     def measure(self, db: sqlite3.Connection) -> int:
-        """What is left, in bytes (negative: over), by the pages in use and the WAL's size."""
+        """What is left, in bytes (negative: over), by the pages in use and the WAL's size.
+
+        Raises:
+            OutboxFull: the disk is full, and what space there is, is kept for what makes room.
+        """
+        if not ballast.ensure(self._path, self.max_bytes):
+            self.left = 0
+            raise OutboxFull(full_disk(self._path))
         pages = (
             db.execute("PRAGMA page_count").fetchone()[0] - db.execute("PRAGMA freelist_count").fetchone()[0]
         )

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from auditbox.outbox import layout
+from auditbox.outbox import layout, quarantine, recovery
 from auditbox.outbox.base import Now
 from auditbox.outbox.files import prepare_file
+from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
+from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transitions import checksum, promote, relay_checksum
 
 _PIECE = 64
 _MARGIN = 100_000
 """By how much numbers jump where the newest may be lost: none is ever given twice."""
+_WIDTHS = {"entry": 5, "receipt": 5, "open": 9, "ledger": 10, "tombstone": 6}
+
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite says of damage can itself hold damaged text."""
 
 Row = tuple[Any, ...]
 
@@ -43,28 +51,116 @@ class Salvaged(NamedTuple):
         )
 
 
+@dataclass(slots=True)
+class Found:
+    """What can still be read, by number; only what matches its checksum where it has one."""
+
+    entry: dict[int, Row] = field(default_factory=dict)
+    receipt: dict[int, Row] = field(default_factory=dict)
+    open: dict[int, Row] = field(default_factory=dict)
+    ledger: dict[int, Row] = field(default_factory=dict)
+    tombstone: dict[int, Row] = field(default_factory=dict)
+    meta: Row | None = None
+    relay: Row | None = None
+    lead: Row | None = None
+
+
 def salvage(path: Path) -> Salvaged:
-    """Moves the damaged outbox aside and makes a new one at its path. The caller holds the lock."""
-    quarantine = _quarantined(path)
-    damaged = sqlite3.connect(f"file:{quote(str(quarantine))}?mode=rw", uri=True, isolation_level=None)
-    damaged.text_factory = lambda text: text.decode("utf-8", "replace")
+    """Puts a new outbox, with what is intact, in the damaged one's place. The caller holds the lock.
+
+    Killed at any moment, it leaves either the damaged outbox or the new one.
+    """
+    memo = Memo(path)
+    identity = memo.identity()
+    found = _read(path)
+    name = identity.outbox if identity else _text(found.meta, 1)
+    destination = identity.destination if identity else _text(found.meta, 2)
+    place = quarantine.workplace(path)
+    prepare_file(place)
+    db = layout.new_database(place, name, destination)
     try:
-        entries = {row[0]: row for row in _rows(damaged, "entry", 5) if _intact(row)}
-        receipts = {row[0]: row for row in _rows(damaged, "receipt", 5) if isinstance(row[0], int)}
-        opened = {row[0]: row for row in _rows(damaged, "open", 9) if isinstance(row[0], int)}
-        meta, relay = _first(damaged, "meta"), _first(damaged, "relay")
+        name = str(db.execute("SELECT outbox FROM meta").fetchone()[0])
+        with layout.transaction(db):
+            kept, doubtful, lost = _write(db, found, memo.progress(name))
+    finally:
+        db.close()
+    aside = quarantine.replace(path)
+    memo.identify(name, destination)
+    return Salvaged(kept, doubtful, lost, aside)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that may have been given: rows without a checksum may say anything."""
+    return isinstance(value, int) and 0 <= value < 1 << 48
+
+
+def _text(row: Row | None, column: int) -> str | None:
+    return row[column] if row and isinstance(row[column], str) else None
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Found:
+    if not _is_readable(path):
+        _give_header(path)
+    db = _opened(path)
+    try:
+        found = Found(meta=_first(db, "meta"), relay=_first(db, "relay"), lead=_first(db, "lead"))
+        for table, width in _WIDTHS.items():
+            rows = {row[0]: row for row in _rows(db, table, width) if _is_number(row[0])}
+            setattr(found, table, {key: row for key, row in rows.items() if _intact(table, row)})
+        return found
     finally:
         with suppress(sqlite3.Error):
-            damaged.close()
-    return _written(path, quarantine, entries, receipts, opened, meta, relay)
+            db.close()
 
 
-def _quarantined(path: Path) -> Path:
-    target = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
-    for suffix in ("-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{target}{suffix}")
-    return target
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
+    db.text_factory = lambda text: text.decode("utf-8", "replace")
+    return db
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether SQLite finds the tables; an empty file must not even be asked, or its WAL is deleted."""
+    if os.stat(path).st_size == 0:
+        return False
+    db = _opened(path)
+    try:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("SELECT count(*) FROM entry, meta LIMIT 1").fetchone()
+    except _UNREADABLE:
+        return False
+    else:
+        return True
+    finally:
+        db.close()
+
+
+def _give_header(path: Path) -> None:
+    """Writes the first page of a new outbox over that of one whose header or table of tables is damaged.
+
+    Both have their tables at the same pages, since they were made by the same statements. Without our
+    application id the file stays one that is damaged, should this be interrupted. Opening and closing the
+    file drops this process's locks on it; its other connections find it replaced in a moment anyway.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".auditbox-") as folder:
+        fresh = Path(folder, "fresh.db")
+        prepare_file(fresh)
+        layout.new_database(fresh, None, None).close()
+        size = int.from_bytes(fresh.read_bytes()[16:18])
+        page = bytearray(fresh.read_bytes()[:size])
+    pages = max(1, os.stat(path).st_size // size)
+    page[28:32] = pages.to_bytes(4)  # the file's size in pages (sqlite.org/fileformat2.html)
+    page[32:40] = bytes(8)  # no free pages
+    page[68:72] = bytes(4)  # no application id
+    with open(path, "r+b") as file:
+        kept = file.read(size)
+        path.with_name(f"{path.name}.damaged-page").write_bytes(kept)
+        file.seek(0)
+        file.write(page)
+        os.fsync(file.fileno())
 
 
 def _rows(db: sqlite3.Connection, table: str, width: int) -> Iterator[Row]:
@@ -73,12 +169,12 @@ def _rows(db: sqlite3.Connection, table: str, width: int) -> Iterator[Row]:
     for compare, order, start in ((">", "ASC", -1), ("<", "DESC", 1 << 62)):
         at = start
         while True:
-            query = f"SELECT * FROM {table} WHERE seq {compare} ? ORDER BY seq {order} LIMIT {_PIECE}"  # noqa: S608
+            query = f"SELECT * FROM {table} WHERE rowid {compare} ? ORDER BY rowid {order} LIMIT {_PIECE}"  # noqa: S608
             piece: list[Row] = []
             try:
                 for row in db.execute(query, (at,)):
                     piece.append(row)
-            except sqlite3.Error:
+            except (*_UNREADABLE, OverflowError):
                 yield from (row for row in piece if len(row) == width and row[0] not in seen)
                 seen.update(row[0] for row in piece)
                 break
@@ -92,61 +188,84 @@ def _rows(db: sqlite3.Connection, table: str, width: int) -> Iterator[Row]:
 def _first(db: sqlite3.Connection, table: str) -> Row | None:
     try:
         row: Row | None = db.execute(f"SELECT * FROM {table}").fetchone()  # noqa: S608
-    except sqlite3.Error:
+    except _UNREADABLE:
         return None
     return row
 
 
-def _intact(row: Row) -> bool:
-    seq, id, lane, body, stored = row
-    return (
-        isinstance(seq, int) and isinstance(id, str) and isinstance(lane, str) and isinstance(body, bytes)
-    ) and stored == checksum(seq, id, lane, body)
+def _intact(table: str, row: Row) -> bool:
+    if table == "entry":
+        seq, id, lane, body, stored = row
+        sound = isinstance(id, str) and isinstance(lane, str) and isinstance(body, bytes)
+        return sound and stored == checksum(seq, id, lane, body)
+    if table in ("ledger", "tombstone"):
+        return bool(row[-1] == row_checksum(*row[:-1]))
+    return isinstance(row[1], str) or table == "receipt"
 
 
-def _written(
-    path: Path,
-    quarantine: Path,
-    entries: dict[int, Row],
-    receipts: dict[int, Row],
-    opened: dict[int, Row],
-    meta: Row | None,
-    relay: Row | None,
-) -> Salvaged:
-    trusted = relay is not None and relay[4] == relay_checksum(relay[0], relay[1])
-    cursor, epoch = (relay[0], relay[1]) if trusted and relay is not None else (0, 0)
-    known = max([cursor, *receipts, *opened])
-    newest = max([known, *entries])
-    name = meta[1] if meta and isinstance(meta[1], str) else None
-    prepare_file(path)
-    db = layout.new_database(path, name, meta[2] if meta and isinstance(meta[2], str) else None)
-    doubtful = 0
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany(SQL["append"], entries.values())
-        db.executemany(SQL["receipt"], [row for seq, row in receipts.items() if seq in entries])
-        for seq, row in entries.items():
-            if seq not in receipts:
-                doubtful += _reopen(db, seq, row[2], opened.get(seq), sent=seq <= known)
-        cursor = newest + _MARGIN
-        _sentinel(db, cursor)
-        db.execute(SQL["move"], (cursor, relay_checksum(cursor, 0), time.time()))
-        db.execute(SQL["new_epoch"], (epoch + 1, relay_checksum(cursor, epoch + 1), None, time.time()))
-        for lane in {row[2] for row in entries.values()}:
-            promote(db, lane, Now(time.time(), time.monotonic(), time.time()))
-        db.execute("COMMIT")
-    finally:
-        db.close()
-    missing = newest - known - sum(seq > known for seq in entries)
-    lost = len(opened.keys() - entries.keys()) + max(0, missing)
-    return Salvaged(len(entries), doubtful, lost, quarantine)
+# -- writing ---------------------------------------------------------------------------------------------
+
+
+def _write(db: sqlite3.Connection, found: Found, progress: Progress | None) -> tuple[int, int, int]:
+    """Fills the new outbox; returns how many entries are kept, in doubt, and lost."""
+    entries, receipts, opened = found.entry, found.receipt, found.open
+    trusted = found.relay is not None and found.relay[4] == relay_checksum(found.relay[0], found.relay[1])
+    cursor, epoch = (found.relay[0], found.relay[1]) if trusted and found.relay is not None else (0, 0)
+    clock, reserved, claims = _lead(found.lead)
+    noted = progress.claims if progress else 0
+    whole = trusted and noted <= claims and not recovery.rebooted(clock)
+    known = max([cursor, 0 if whole else reserved, *receipts, *opened])
+    newest = max([cursor, *receipts, *opened, *entries, progress.newest if progress else 0])
+    db.executemany(SQL["append"], entries.values())
+    db.executemany(SQL["receipt"], [row for seq, row in receipts.items() if seq in entries])
+    doubtful = {
+        seq for seq, row in entries.items()
+        if seq not in receipts and _reopen(db, seq, row[2], opened.get(seq), sent=seq <= known)
+    }  # fmt: skip
+    ahead = max(newest, reserved) + _MARGIN
+    for row in found.tombstone.values():
+        db.execute(SQL["tombstone_write"], row)
+    recovery.gap(
+        db, newest + 1, ahead, "the outbox was damaged: numbers go on above all that may have been given"
+    )
+    _carry_ledger(db, found, cursor, doubtful)
+    db.execute(SQL["move"], (ahead, relay_checksum(ahead, 0), time.time()))
+    db.execute(SQL["new_epoch"], (epoch + 1, relay_checksum(ahead, epoch + 1), None, time.time()))
+    db.execute("UPDATE lead SET reserved = ?, claims = ?", (ahead, max(claims, noted)))
+    for lane in {row[2] for row in entries.values()}:
+        promote(db, lane, Now(time.time(), time.monotonic(), time.time()))
+    read = max([cursor, *receipts, *opened])
+    lost = _lost(entries, opened.keys() - entries.keys(), read, newest)
+    for first, last in lost:
+        bury(db, Tombstone(first, last, None, time.time(), "lost: the outbox was damaged"))
+    return len(entries), len(doubtful), sum(last - first + 1 for first, last in lost)
+
+
+def _lost(entries: Collection[int], opened: Iterable[int], read: int, newest: int) -> list[tuple[int, int]]:
+    """Numbers whose entries are gone, from first to last: what was under way, and what no relay had read."""
+    lost = [(seq, seq) for seq in sorted(opened)]
+    before = read
+    for seq in sorted(seq for seq in entries if seq > read):
+        if seq > before + 1:
+            lost.append((before + 1, seq - 1))
+        before = seq
+    if newest > before:
+        lost.append((before + 1, newest))
+    return lost
+
+
+def _lead(row: Row | None) -> tuple[str | None, int, int]:
+    """The clock, what is reserved, and how often something was claimed, as far as that is known."""
+    if row is None or len(row) != 4 or not _is_number(row[2]) or not _is_number(row[3]):
+        return None, 0, 0
+    return (row[0] if isinstance(row[0], str) else None), row[2], row[3]
 
 
 def _reopen(db: sqlite3.Connection, seq: int, lane: str, row: Row | None, *, sent: bool) -> bool:
     """An open row as it was; without one, ``sent`` says whether it may have been sent. True: nobody knows."""
     if row and row[2] == "dead":
         db.execute(SQL["enter"], (seq, lane, "dead", 0, None))
-        db.execute(SQL["bury"], (row[8] if isinstance(row[8], str) else "{}", seq))
+        db.execute(SQL["bury"], (row[8] if isinstance(row[8], str) else "{}", 0, seq))
         return False
     db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
     if (row is None and sent) or (row is not None and (row[2] == "sending" or row[5] != 0)):
@@ -154,8 +273,36 @@ def _reopen(db: sqlite3.Connection, seq: int, lane: str, row: Row | None, *, sen
     return row is None and sent
 
 
-def _sentinel(db: sqlite3.Connection, seq: int) -> None:
-    """An entry of nothing, settled, that keeps every number below from being given again."""
-    row = (seq, "sentinel", "sentinel", b"{}", checksum(seq, "sentinel", "sentinel", b"{}"))
-    db.execute(SQL["append"], row)
-    db.execute(SQL["receipt"], (seq, None, time.time(), "discarded", "numbers after a salvage begin here"))
+def _carry_ledger(db: sqlite3.Connection, found: Found, cursor: int, doubtful: set[int]) -> None:
+    """The days as they were; what cannot be accounted for any more is lost.
+
+    An entry whose receipt is gone will be counted as delivered once more: the digest of its day, which would
+    hold it twice, is given up.
+    """
+    days = {number: Day(*row[:-1]) for number, row in found.ledger.items()}
+    ledger = Ledger(db, days)
+    for seq, row in found.entry.items():
+        if row[1] != "sentinel" and (seq > cursor or day_of(row[1]) not in found.ledger):
+            ledger.entered(seq, row[1])
+            if seq in found.receipt and found.receipt[seq][3] == "delivered":
+                ledger.delivered(seq, row[1])
+            elif seq in found.receipt:
+                ledger.discarded(seq, row[1])
+    for seq in doubtful:
+        day = days.get(day_of(found.entry[seq][1]))
+        if seq <= cursor and day is not None and day_of(found.entry[seq][1]) in found.ledger:
+            day.delivered, day.digest = max(0, day.delivered - 1), ""
+    _count_open(db, days)
+    ledger.post()
+
+
+def _count_open(db: sqlite3.Connection, days: dict[int, Day]) -> None:
+    """What is dead and under way is what stands here now; the rest of each day is lost."""
+    dead: dict[int, int] = {}
+    pending: dict[int, int] = {}
+    for id, state in db.execute("SELECT e.id, o.state FROM open o JOIN entry e USING (seq)"):
+        counts = dead if state == "dead" else pending
+        counts[day_of(id)] = counts.get(day_of(id), 0) + 1
+    for number, day in days.items():
+        day.dead = dead.get(number, 0)
+        day.lost = max(0, day.lost + day.pending - pending.get(number, 0))

@@ -1,4 +1,5 @@
--- The outbox, version 1. A log, a cursor, and a small table of what is under way.
+-- The outbox, version 2. A log, a cursor, and a small table of what is under way.
+-- The text of these statements is compared with the file's: change it with a migration only.
 
 -- One row: the layout's version, the outbox's own id (it travels with every record), where records go.
 CREATE TABLE meta (

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
+from typing import TypeVar
 
-from auditbox.errors import ConfigurationError
-from auditbox.outbox import forking, transitions
+from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
+from auditbox.outbox import ballast, forking, transitions
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
-from auditbox.outbox.room import Room
+from auditbox.outbox.files import logger, sync
+from auditbox.outbox.memo import Memo, Progress
+from auditbox.outbox.recovery import Reserved, reserve
+from auditbox.outbox.room import Room, full_disk
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.store import Store
 from auditbox.outbox.upkeep import Upkeep
 
+T = TypeVar("T")
+LARGE_WAL = 32 << 20
+SMALL_WAL = 128 << 10
 SYNCHRONOUS = {"crash": "NORMAL", "power": "FULL", "none": "NORMAL"}
 """Durability in SQLite's words (sqlite.org/pragma.html#pragma_synchronous)."""
 
@@ -60,7 +68,7 @@ class SqliteOutbox:
         self.relay_lock = self._beside(".relay")
         self.destination, self.durability = destination, durability
         self._keep_delivered = keep_delivered
-        self._room = Room(self.wal, max_bytes)
+        self._room = Room(self.path, self.wal, max_bytes)
         self._store = Store(
             self.path,
             destination=destination,
@@ -69,6 +77,7 @@ class SqliteOutbox:
             bound=busy_timeout,
             create=create,
         )
+        self._memo = Memo(self.path)
         self._upkeep = Upkeep(self)
         self._data_version = -1
         self._behind = durability == "none"
@@ -83,7 +92,12 @@ class SqliteOutbox:
         """Stores all drafts or none; see :class:`~auditbox.outbox.base.Outbox`."""
         if self._behind and self._store.is_open and self._upkeep.write_behind(drafts):
             return
-        self._store.append(drafts)
+        try:
+            if len(drafts) != 1 or not self._store.append_alone(drafts[0]):
+                self._store.append(drafts)
+        except OutboxFull:
+            self._room.left = 0  # what the relay may set free now is not for captures
+            raise
         if not self._upkeep.dirty:
             self._upkeep.written()
 
@@ -114,19 +128,45 @@ class SqliteOutbox:
             self._store.read(lambda _: None)
         return self._store.name
 
-    def take_over(self, now: Now, verify_after: float) -> int:
+    def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int:
         """Starts a new epoch; see :class:`~auditbox.outbox.base.Outbox`."""
-        return self._store.write(lambda db: transitions.take_over(db, os.getpid(), now, verify_after))
+        pid = os.getpid()
+        return self._settle(lambda db: transitions.take_over(db, pid, now, verify_after, clock))
 
     def exchange(
         self, epoch: int, settlements: Sequence[Settlement], limit: int, now: Now, longest_wait: float
     ) -> Exchanged:
         """Settles and claims; see :class:`~auditbox.outbox.base.Outbox`."""
-        exchanged = self._store.write(
-            lambda db: transitions.exchange(db, epoch, settlements, limit, now, longest_wait)
-        )
+
+        def work(db: Connection) -> tuple[Exchanged, Reserved | None]:
+            exchanged = transitions.exchange(db, epoch, settlements, limit, now, longest_wait)
+            return exchanged, reserve(db, exchanged.claims)
+
+        exchanged, reserved = self._settle(work)
+        if reserved is not None:
+            if reserved.sync and self.durability != "power":
+                sync(self.wal)
+            self._memo.note(Progress(self.name, reserved.newest, reserved.claims))
         self._upkeep.written()
         return exchanged
+
+    def _settle(self, work: Callable[[Connection], T]) -> T:
+        """What must go on when the disk is full, or it would stay so: the ballast is there for it."""
+        if ballast.is_released(self.path):
+            self._keep_wal_small()
+        try:
+            return self._store.write(work)
+        except OutboxFull:
+            if ballast.release(self.path):
+                logger.warning("%s; delivery goes on in the space kept for it", full_disk(self.path))
+            self._room.left = 0
+            self._keep_wal_small()
+            return self._store.write(work)
+
+    def _keep_wal_small(self) -> None:
+        """What is in the file already is written over, and takes no further space."""
+        with suppress(OutboxError):
+            self.checkpoint()
 
     def next_due(self, now: Now, longest_wait: float) -> float | None:
         """Seconds until something can be claimed (0: now); None where nothing is left."""
@@ -160,7 +200,7 @@ class SqliteOutbox:
 
     def replay(self, letters: Sequence[DeadLetter], now: Now) -> list[str]:
         """Sends dead letters again; returns the ids that later records of their lane have overtaken."""
-        return self._store.write(
+        return self._settle(
             lambda db: [id for seq, id, lane in letters if transitions.replay(db, seq, lane, now)]
         )
 
@@ -171,7 +211,27 @@ class SqliteOutbox:
             for seq, _, lane in letters:
                 transitions.discard(db, seq, lane, reason, now)
 
-        self._store.write(work)
+        self._settle(work)
+
+    def fix(self, letter: DeadLetter, draft: Draft, reason: str, now: Now) -> int | None:
+        """Appends the correction of a dead letter and gives that up, in one transaction.
+
+        Returns:
+            The correction's number; None where the letter is none any more, and nothing was changed.
+        """
+        seq, _, lane = letter
+        id, new_lane, body = draft
+
+        def work(db: Connection) -> int | None:
+            if not transitions.discard(db, seq, lane, f"{reason}; replaced by {id}", now):
+                return None
+            number: int = db.execute(SQL["newest"]).fetchone()[0] + 1
+            row = (number, id, new_lane, body, transitions.checksum(number, id, new_lane, body))
+            self._store._seq = None  # it remembers the newest number, and has not given this one
+            db.execute(SQL["append"], row)
+            return number
+
+        return self._settle(work)
 
     # -- upkeep ------------------------------------------------------------------------------------
 
@@ -179,17 +239,26 @@ class SqliteOutbox:
         """The size of the WAL."""
         return self._room.wal_bytes()
 
+    def look_at_disk(self) -> None:
+        """Makes the ballast again where there is space for it, and minds where there is none."""
+        if self._store.is_open and not ballast.ensure(self.path, self._room.max_bytes):
+            self._room.left = 0
+
+    def largest_wal(self) -> int:
+        """The size at which the WAL is checkpointed: small enough for the ballast where space is short."""
+        return SMALL_WAL if ballast.is_short(self.path) else LARGE_WAL
+
     def checkpoint(self) -> None:
         """Moves the WAL's content into the database file; does not wait for readers."""
         if self._store.is_open and self.wal_bytes():
-            self._store.read(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+            self._store.read(_empty_wal if ballast.is_short(self.path) else _checkpoint)
 
     def retain(self, limit: int = 500) -> int:
         """Forgets settled entries older than ``keep_delivered``, in small transactions; returns how many."""
         if not self._store.is_open:
             return 0
         before, total = time.time() - self._keep_delivered, 0
-        while forgotten := self._store.write(lambda db: transitions.forget(db, before, limit)):
+        while forgotten := self._settle(lambda db: transitions.forget(db, before, limit)):
             total += forgotten
         if total:
             self._store.read(lambda db: db.execute("PRAGMA incremental_vacuum(2000)").fetchall())
@@ -199,3 +268,16 @@ class SqliteOutbox:
         """Stores what is written behind and closes the file; a later call opens it again."""
         self._upkeep.stop()
         self._store.close()
+
+
+def _checkpoint(db: Connection) -> None:
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def _empty_wal(db: Connection) -> None:
+    """As a checkpoint, and gives the WAL's space back: captures must not fill it on a disk that is full."""
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute("PRAGMA busy_timeout = 1000")

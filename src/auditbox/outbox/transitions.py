@@ -26,8 +26,11 @@ from auditbox.outbox.base import (
     Retry,
     Settlement,
 )
+from auditbox.outbox.ledger import Ledger, Tombstone, captured_at
+from auditbox.outbox.ledger import bury as keep_tombstone
 from auditbox.outbox.statements import SQL
 
+_WRONG_CLOCK = 86400.0
 _SCAN = 512
 """The most entries that one claim moves from above the cursor into ``open``."""
 
@@ -51,13 +54,21 @@ def position(db: Connection) -> tuple[int, int]:
     return cursor, epoch
 
 
-def take_over(db: Connection, pid: int, now: Now, verify_after: float) -> int:
-    """Fences every earlier relay; what it was sending may have arrived, and is looked up."""
+def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: str | None) -> int:
+    """Fences every earlier relay; what it was sending may have arrived, and is looked up.
+
+    An attempt has ended by now at the latest. Look-ups that wait since earlier go on waiting where their due
+    times stand on this relay's own clock: otherwise nobody knows how long they have waited.
+    """
     cursor, epoch = position(db)
-    epoch += 1
+    epoch, latest = epoch + 1, now.monotonic + verify_after
     db.execute(SQL["new_epoch"], (epoch, relay_checksum(cursor, epoch), pid, now.wall))
-    db.execute(SQL["interrupted"])
-    db.execute(SQL["verify_from_now"], (now.monotonic + verify_after,))
+    if clock is not None and db.execute(SQL["lead"]).fetchone()[0] == clock:
+        db.execute(SQL["look_again"], {"now": now.monotonic, "latest": latest})
+    else:
+        db.execute(SQL["verify_from_now"], (latest,))
+    db.execute(SQL["interrupted"], (latest,))
+    db.execute(SQL["new_lead"], (clock, now.wall))
     return epoch
 
 
@@ -68,15 +79,16 @@ def exchange(
     cursor, current = position(db)
     if current != epoch:
         raise Superseded
-    exchanged = Exchanged([], [])
+    exchanged, ledger = Exchanged([], []), Ledger(db)
     for settlement in settlements:
-        _settle(db, settlement, now, exchanged)
+        _settle(db, settlement, now, exchanged, ledger)
     claims = exchanged.claims
     due = _due(db, now, limit, longest_wait)
     claims += [_claim(db, seq, now) for seq in due]
-    cursor, fresh = _advance(db, cursor, limit - len(due), now)
+    cursor, fresh = _advance(db, cursor, limit - len(due), now, ledger)
     claims += [_claim(db, seq, now) for seq in fresh]
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
+    ledger.post()
     return exchanged
 
 
@@ -85,12 +97,14 @@ def _due(db: Connection, now: Now, limit: int, longest_wait: float) -> list[int]
     return [seq for (seq,) in db.execute(SQL["due"], given)] if limit > 0 else []
 
 
-def _advance(db: Connection, cursor: int, room: int, now: Now) -> tuple[int, list[int]]:
+def _advance(db: Connection, cursor: int, room: int, now: Now, ledger: Ledger) -> tuple[int, list[int]]:
     """Moves entries from above the cursor into ``open``, until there is no more room to send."""
     fresh: list[int] = []
     if room <= 0:
         return cursor, fresh
-    for seq, lane in db.execute(SQL["beyond"], (cursor, _SCAN)).fetchall():
+    rows = db.execute(SQL["beyond"], (cursor, _SCAN))
+    for seq, lane, id in rows:
+        ledger.entered(seq, id)
         if db.execute(SQL["lane_busy"], (lane,)).fetchone():
             db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
         else:
@@ -99,6 +113,7 @@ def _advance(db: Connection, cursor: int, room: int, now: Now) -> tuple[int, lis
         cursor = seq
         if len(fresh) >= room:
             break
+    rows.close()  # the rest is not read: a transaction cannot end while it could be
     return cursor, fresh
 
 
@@ -115,23 +130,36 @@ def _claim(db: Connection, seq: int, now: Now) -> Claim:
         action="verify" if state == "verify" else "send",
         attempts=attempts,
         maybe_sent=bool(maybe_sent),
-        sent_at=sent_at if sent_at is not None else now.sink,
+        sent_at=sent_at if sent_at is not None else _sent_since(id, state, now),
         refused_at=refused_at,
         error=_read(error) or None,
         intact=isinstance(body, bytes) and stored == checksum(seq, id, lane, body),
     )
 
 
-def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchanged) -> None:
+def _sent_since(id: str, state: str, now: Now) -> float:
+    """Since when it may have been sent, in the sink's seconds, where nothing is stored of that.
+
+    What is looked up all the same was put in doubt by a recovery: it was not sent before its capture, give or
+    take a day by which the clock may have been wrong then.
+    """
+    if state != "verify":
+        return now.sink
+    captured = captured_at(id)
+    return 0.0 if captured is None else captured - _WRONG_CLOCK + now.sink - now.wall
+
+
+def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchanged, ledger: Ledger) -> None:
     row = db.execute(SQL["open_row"], (settlement.seq,)).fetchone()
     if row is None:
         return
     id, lane, maybe_sent, stored = row
     error = _read(stored)
 
-    def bury(problem: dict[str, Any], refused_at: float | None = None) -> None:
+    def bury(problem: dict[str, Any], refused_at: float | None = None, *, attempted: bool = False) -> None:
         known = {key: value for key, value in problem.items() if key != "verdict"}
-        db.execute(SQL["bury"], (json.dumps(known), settlement.seq))
+        db.execute(SQL["bury"], (json.dumps(known), int(attempted), settlement.seq))
+        ledger.died(settlement.seq, id)
         promote(db, lane, now, refused_at)
         exchanged.buried.append((id, lane, known))
 
@@ -139,6 +167,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
         case Delivered(seq, remote_id, at):
             db.execute(SQL["receipt"], (seq, remote_id, at, "delivered", None))
             db.execute(SQL["close"], (seq,))
+            ledger.delivered(seq, id)
             promote(db, lane, now)
         case Ambiguous(seq, due, problem):
             db.execute(SQL["ambiguous"], (due, json.dumps(problem), seq))
@@ -153,7 +182,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
             verdict = {**problem, "verdict": "dead"}
             db.execute(SQL["verify_then_bury"], (due_monotonic, json.dumps(verdict), seq))
         case Dead():
-            bury(settlement.error, settlement.refused_at)
+            bury(settlement.error, settlement.refused_at, attempted=not settlement.verified)
 
 
 def _read(stored: object) -> dict[str, Any]:
@@ -182,23 +211,35 @@ def promote(db: Connection, lane: str, now: Now, refused_at: float | None = None
         db.execute(SQL["promote"], (state, due, refused_at, seq))
 
 
-def discard(db: Connection, seq: int, lane: str, reason: str, now: Now) -> None:
-    """Gives a dead letter up; its receipt is the tombstone that explains the number.
+def discard(db: Connection, seq: int, lane: str, reason: str, now: Now) -> bool:
+    """Gives a dead letter up; its tombstone explains the number for ever, and its receipt for a while.
 
-    It keeps the reason, and what the sink had said. What has been replayed meanwhile is no dead letter any
-    more, and stays.
+    Both keep the reason, and what the sink had said. False: it has been replayed meanwhile, is no dead letter
+    any more, and stays.
     """
     row = db.execute(SQL["open_row"], (seq,)).fetchone()
-    if db.execute(SQL["bury_for_good"], (seq,)).rowcount:
-        said = _read(row[3]).get("reason")
-        whole = f"{reason} (it was dead because: {said})" if said else reason
-        db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", whole))
-        promote(db, lane, now)
+    if not db.execute(SQL["bury_for_good"], (seq,)).rowcount:
+        return False
+    id, error = row[0], _read(row[3])
+    said = error.get("reason")
+    whole = f"{reason} (it was dead because: {said})" if said else reason
+    db.execute(SQL["receipt"], (seq, None, now.wall, "discarded", whole))
+    keep_tombstone(db, Tombstone(seq, seq, id, now.wall, whole))
+    ledger = Ledger(db)
+    ledger.died(seq, id, -1)
+    ledger.discarded(seq, id)
+    ledger.post()
+    promote(db, lane, now)
+    return True
 
 
 def replay(db: Connection, seq: int, lane: str, now: Now) -> bool:
     """A dead letter joins its lane again; True where later entries of the lane have arrived already."""
-    db.execute(SQL["revive"], (seq,))
+    row = db.execute(SQL["open_row"], (seq,)).fetchone()
+    if db.execute(SQL["revive"], (seq,)).rowcount:
+        ledger = Ledger(db)
+        ledger.died(seq, row[0], -1)
+        ledger.post()
     overtaken = db.execute(SQL["overtaken"], (lane, seq)).fetchone() is not None
     promote(db, lane, now)
     return overtaken
@@ -241,18 +282,11 @@ def depth(db: Connection) -> Depth:
         pending=newest - cursor + sum(states.values()),
         dead=dead,
         discarded=outcomes.get("discarded", 0),
-        oldest_pending=_captured_at(db, min(waiting)) if waiting else None,
+        oldest_pending=captured_at(db.execute(SQL["id_of"], (min(waiting),)).fetchone()[0])
+        if waiting
+        else None,
         states=states,
     )
-
-
-def _captured_at(db: Connection, seq: int) -> float | None:
-    """When an entry was captured, by the first 48 bits of its id (RFC 9562, UUIDv7)."""
-    id = db.execute(SQL["id_of"], (seq,)).fetchone()[0]
-    try:
-        return int(id[:8] + id[9:13], 16) / 1000
-    except ValueError:
-        return None
 
 
 def forget(db: Connection, before: float, limit: int) -> int:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("auditbox.outbox")
 
 PERIOD = 1.0
-LARGE_WAL = 32 << 20
 BEHIND_PERIOD = 0.005
 MOST_BEHIND = 10_000
 
@@ -38,8 +37,10 @@ class Kept(Protocol):
     durability: str
 
     def wal_bytes(self) -> int: ...
+    def largest_wal(self) -> int: ...
     def checkpoint(self) -> None: ...
     def retain(self) -> int: ...
+    def look_at_disk(self) -> None: ...
     def append_now(self, drafts: Sequence[Draft]) -> None: ...
 
 
@@ -132,7 +133,8 @@ class Upkeep:
         self._guarded("write behind", self.flush_behind)
         if dirty and outbox.durability == "crash":
             self._guarded("sync", lambda: sync(outbox.wal))
-        if not dirty or outbox.wal_bytes() >= LARGE_WAL:
+        self._guarded("ballast", outbox.look_at_disk)
+        if not dirty or outbox.wal_bytes() >= outbox.largest_wal():
             self._guarded("checkpoint", outbox.checkpoint)
             self._guarded("retention", outbox.retain)
         return dirty

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auditbox.errors import Superseded
+from auditbox.outbox import clock
 from auditbox.outbox.base import Claim, Dead, NotFound, Now, Outbox, Settlement
 from auditbox.relay.judge import Judge
 from auditbox.sinks.base import Delivery, SendOutcome, Sink, VerifyOutcome
@@ -51,7 +52,7 @@ class Relay:
 
     def take_over(self, now: Now) -> None:
         """Becomes the outbox's only relay."""
-        self._epoch = self._outbox.take_over(now, self.judge.verify_after)
+        self._epoch = self._outbox.take_over(now, self.judge.verify_after, clock.identity())
 
     def wake(self) -> None:
         """Something may have been appended: the next step looks."""

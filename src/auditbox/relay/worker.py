@@ -15,6 +15,7 @@ from auditbox.outbox import forking
 from auditbox.outbox.base import Now
 from auditbox.outbox.combiner import Interrupted
 from auditbox.outbox.files import FileLock
+from auditbox.outbox.presence import is_held
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.outbox.wake import Wake
 from auditbox.relay.judge import Judge
@@ -30,6 +31,7 @@ ELECTION = 1.0
 DRAIN = 5.0
 """The longest that the end of the process waits for delivery, in seconds."""
 _LONGEST_REST = 30.0
+_MOMENT = 0.02
 
 
 class Flushed(NamedTuple):
@@ -72,7 +74,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._lock = FileLock(self._outbox.relay_lock)
         self._wake, self._stopping = Wake(), threading.Event()
-        self._hungry = False
+        self._hungry = self._leads = False
 
     # -- called by whoever captures ------------------------------------------------------------------
 
@@ -104,19 +106,19 @@ class Worker:
         """Whether this process or another one relays this outbox now."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        probe = FileLock(self._outbox.relay_lock)
-        try:
-            return self._outbox.relay_lock.exists() and not probe.try_acquire()
-        except OSError:
-            return False
-        finally:
-            probe.forget()
+        return is_held(self._outbox.relay_lock)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that relays now."""
+        return self._leads
 
     def flush(self, timeout: float, *, until_paused: bool = False) -> Flushed:
         """Waits until what was captured before the call is settled; see AuditTrail.flush."""
+        deadline = time.monotonic() + timeout
         upto = self._outbox.last_seq()
         first, dead = self._outbox.unsettled(upto)
-        pending, deadline = first, time.monotonic() + timeout
+        pending = first
         if pending:
             self.notify()
         while pending and self.alive and time.monotonic() < deadline:
@@ -183,7 +185,8 @@ class Worker:
             return  # closed before it ran
         while not stopping.is_set():
             try:
-                if lock.try_acquire():
+                # Whoever asks whether somebody relays holds the lock for a moment, too.
+                if lock.try_acquire() or (not stopping.wait(_MOMENT) and lock.try_acquire()):
                     try:
                         self._lead(stopping, lock)
                     finally:
@@ -212,6 +215,7 @@ class Worker:
         )
         senders = Senders(self._concurrency, relay.perform, self._receiver(relay))
         relay.take_over(self._now())
+        self._leads = True
         try:
             self._repeat(relay, stopping, lock)
         except Superseded:
@@ -219,7 +223,7 @@ class Worker:
         except Interrupted:
             logger.info("it is not known what was claimed: taking over anew")
         finally:
-            self._hungry = False
+            self._hungry = self._leads = False
             self._finish(relay, senders)
 
     def _receiver(self, relay: Relay) -> Callable[..., None]:

@@ -1,0 +1,185 @@
+"""Whether an outbox is in good health: its file, its content, the disk and SQLite. Looks only."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from auditbox.errors import OutboxError
+from auditbox.outbox import ballast, transitions
+from auditbox.outbox.files import filesystem_of
+from auditbox.outbox.inspection import Inspection
+from auditbox.outbox.readonly import ReadOnly
+
+_PAGE = 2000
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs"}
+_FLEETING = {"tmpfs", "overlay"}
+_LITTLE_SPACE = 256 << 20
+_ENTRIES = "SELECT seq, id, lane, body, checksum FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
+_FIXED = (3, 51, 3)
+"""SQLite 3.7.0 to 3.51.2 have the WAL-reset bug (sqlite.org/wal.html)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, what was found, and what to do."""
+
+    check: str
+    state: Literal["ok", "warning", "failed", "unknown"]
+    found: str
+    advice: str | None = None
+
+
+def examine(path: Path) -> Iterator[Check]:
+    """Every check of the outbox at this path that needs no network."""
+    yield _file(path)
+    yield _permissions(path)
+    yield _owner(path)
+    yield _filesystem(path)
+    yield _space(path)
+    yield sqlite_version(sqlite3.sqlite_version_info)
+    yield _integrity(path)
+    yield _checksums(path)
+
+
+def _file(path: Path) -> Check:
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        return Check("file", "failed", f"{path} is no regular file", "give the path of the file itself")
+    aside = sorted(
+        other.name for other in path.parent.glob(f"{path.name}.damaged-*") if "-page" not in other.name
+    )
+    aside = [name for name in aside if not name.endswith(("-wal", "-shm"))]
+    if aside:
+        advice = (
+            "something damaged it: look at the disk; keep these until nothing is missed, then delete them"
+        )
+        return Check("file", "warning", f"set aside as damaged before: {', '.join(aside)}", advice)
+    return Check("file", "ok", f"{path}, {found.st_size:,} bytes")
+
+
+def _permissions(path: Path) -> Check:
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o077:
+        return Check("permissions", "warning", f"{mode:04o}: others may read it", f"chmod 600 {path}")
+    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
+        advice = "run as the user that owns it; SQLite writes beside the file, too"
+        return Check(
+            "permissions", "failed", f"{mode:04o}: this user may not write it and its directory", advice
+        )
+    return Check("permissions", "ok", f"{mode:04o}")
+
+
+def _owner(path: Path) -> Check:
+    owner, me = os.stat(path).st_uid, os.geteuid()
+    beside = {os.stat(file).st_uid for file in path.parent.glob(f"{path.name}-*")}
+    if beside - {owner}:
+        advice = f"stop everything that uses it, then: chown {owner} {path}*"
+        return Check("owner", "failed", f"user {owner}, but its -wal or -shm is another's", advice)
+    if owner != me:
+        return Check("owner", "warning", f"user {owner}, and you are {me}", f"run as user {owner}")
+    return Check("owner", "ok", f"user {owner}")
+
+
+def _filesystem(path: Path) -> Check:
+    kind = filesystem_of(path.parent)
+    if kind in _NETWORK:
+        return Check("filesystem", "failed", f"{kind}: SQLite's locks do not hold", "move it to a local disk")
+    if kind in _FLEETING:
+        advice = "put it on a volume that stays"
+        return Check("filesystem", "warning", f"{kind}: it goes with the machine or the container", advice)
+    return Check("filesystem", "ok" if kind else "unknown", kind or "its kind is not known here")
+
+
+def _space(path: Path) -> Check:
+    disk = os.statvfs(path.parent)
+    free = disk.f_bavail * disk.f_frsize
+    found = f"{free >> 20:,} MiB free"
+    if ballast.is_released(path):
+        return Check(
+            "space", "failed", f"{found}; the disk was full, and captures are refused", "free some space"
+        )
+    if free < _LITTLE_SPACE:
+        return Check("space", "warning", found, "free some space before captures are refused")
+    return Check("space", "ok", found)
+
+
+def sqlite_version(version: tuple[int, ...]) -> Check:
+    """Warns of the WAL-reset bug of SQLite 3.7.0 to 3.51.2."""
+    text = ".".join(map(str, version))
+    if version >= _FIXED:
+        return Check("sqlite", "ok", text)
+    return Check(
+        "sqlite",
+        "warning",
+        f"{text} has the WAL-reset bug: two processes that write and checkpoint at once can damage a file",
+        "auditbox's own lock keeps its processes from that: let no other program write to the outbox",
+    )
+
+
+def _integrity(path: Path) -> Check:
+    def look(db: Database) -> list[str]:
+        return [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)").fetchall()]
+
+    try:
+        found = ReadOnly(path).look(look)
+    except OutboxError as error:
+        return Check("integrity", "failed", str(error), _SALVAGE)
+    if found != ["ok"]:
+        return Check("integrity", "failed", "; ".join(" ".join(line.split()) for line in found), _SALVAGE)
+    return Check("integrity", "ok", "SQLite finds nothing wrong")
+
+
+_SALVAGE = (
+    "the next capture or relay that meets the damage sets the file aside and carries over what is intact"
+)
+
+
+def _checksums(path: Path) -> Check:
+    altered: list[int] = []
+    seq = count = 0
+    try:
+        while rows := ReadOnly(path).look(lambda db: db.execute(_ENTRIES, (seq, _PAGE)).fetchall()):  # noqa: B023
+            altered += [row[0] for row in rows if not _is_intact(row)]
+            seq, count = rows[-1][0], count + len(rows)
+    except OutboxError as error:
+        return Check("checksums", "failed", str(error), _SALVAGE)
+    if altered:
+        shown = ", ".join(map(str, altered[:10]))
+        advice = "altered ones are never sent; those that were not delivered yet become dead letters"
+        return Check(
+            "checksums", "failed", f"{len(altered)} of {count:,} entries are altered: {shown}", advice
+        )
+    return Check("checksums", "ok", f"{count:,} entries match")
+
+
+def _is_intact(row: tuple[Any, ...]) -> bool:
+    seq, id, lane, body, stored = row
+    return isinstance(body, bytes) and bool(stored == transitions.checksum(seq, id, lane, body))
+
+
+def relay(view: Inspection) -> Check:
+    """Whether somebody delivers, and since when."""
+    alive, since, pending = view.leads()
+    if alive:
+        text = "is running" if since is None else f"is running since {since.isoformat(timespec='seconds')}"
+        return Check("relay", "ok", text)
+    if pending:
+        advice = "start the application, or: auditbox relay"
+        return Check("relay", "failed", f"none is running, and {pending:,} entries wait", advice)
+    return Check("relay", "ok", "none is running, and nothing waits")
+
+
+def letters(view: Inspection) -> Check:
+    """Whether something was refused for good."""
+    dead = view.status().dead
+    if dead:
+        return Check("dead letters", "warning", f"{dead:,}", "auditbox dead list")
+    return Check("dead letters", "ok", "none")

@@ -1,0 +1,121 @@
+"""After a power cut, or when the newest part of an outbox is gone: nothing is doubled, no number given twice.
+
+SQLite recovers a prefix of what was committed. What is gone may have been sent, and so may numbers that would
+now be given again. Every number that is sent is reserved on the disk before (:func:`reserve`), in blocks, and
+the relay notes beside the outbox how far it has come (see :mod:`auditbox.outbox.memo`). So whoever opens the
+outbox knows whether something is missing, and what of the rest may have been sent: that is looked up first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from auditbox.outbox import clock
+from auditbox.outbox.base import Claim, Now
+from auditbox.outbox.ledger import Ledger, Tombstone, bury
+from auditbox.outbox.memo import Progress
+from auditbox.outbox.statements import SQL
+from auditbox.outbox.transitions import checksum, position, promote, relay_checksum
+
+BLOCK = 256
+"""Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""
+
+
+class Reserved(NamedTuple):
+    """What a relay has to do before it sends."""
+
+    claims: int
+    newest: int
+    sync: bool
+    """The reservation is new, and must reach the disk first."""
+
+
+def reserve(db: Connection, claims: Sequence[Claim]) -> Reserved | None:
+    """Within the transaction of a claim: counts it and reserves its numbers. None without claims."""
+    if not claims:
+        return None
+    _, _, reserved, count = db.execute(SQL["lead"]).fetchone()
+    highest = max(claim.entry.seq for claim in claims)
+    sync = highest > reserved
+    db.execute(SQL["reserve"], (highest + BLOCK if sync else reserved,))
+    return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], sync)
+
+
+def missing(db: Connection, progress: Progress | None, *, unclean: bool) -> str | None:
+    """Why the newest part of this outbox may be missing; None where it is whole.
+
+    Args:
+        db: the outbox, just opened.
+        progress: what its last relay has noted.
+        unclean: whether there was a write-ahead log before it was opened: nobody has closed it.
+    """
+    before, _, _, claims = db.execute(SQL["lead"]).fetchone()
+    newest = db.execute(SQL["newest"]).fetchone()[0]
+    if progress is not None and (progress.claims > claims or progress.newest > newest):
+        return f"its newest part is gone: {max(0, progress.newest - newest)} entries at least"
+    if unclean and rebooted(before):
+        return "the machine went down without closing it"
+    return None
+
+
+def rebooted(before: str | None) -> bool:
+    """Whether the machine has started anew since a relay noted this clock, as far as is known."""
+    now = clock.identity()
+    return before is not None and now is not None and before.split()[:1] != now.split()[:1]
+
+
+def recover(db: Connection, progress: Progress | None, reason: str) -> int:
+    """Puts in doubt whatever may have been sent, in a transaction of the caller's; how much is pending.
+
+    Numbers go on above all that may have been given; a tombstone says why some are missing. The epoch rises:
+    whoever relays takes over anew, and waits before it looks up.
+    """
+    cursor, epoch = position(db)
+    _, _, reserved, claims = db.execute(SQL["lead"]).fetchone()
+    newest = db.execute(SQL["newest"]).fetchone()[0]
+    highest = max(reserved, progress.newest if progress else 0)
+    if progress is not None and progress.claims > claims:
+        reserved = highest  # what has reserved them is gone, too
+    db.execute(SQL["all_in_doubt"])
+    db.execute(SQL["doubtful_retries"])
+    last = newest if newest < highest else min(newest, reserved)
+    cursor = max(cursor, _into_doubt(db, cursor, last, reserved))
+    if newest < highest:
+        gap(db, newest + 1, highest, reason)
+        cursor = highest
+    db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), time.time()))
+    db.execute(SQL["new_epoch"], (epoch + 1, relay_checksum(cursor, epoch + 1), None, time.time()))
+    db.execute(SQL["no_clock"])
+    now = Now(time.time(), time.monotonic(), time.time())
+    for (lane,) in db.execute(SQL["waiting_lanes"]).fetchall():
+        promote(db, lane, now)
+    pending: int = db.execute(SQL["unsettled"], (1 << 62,)).fetchone()[0]
+    return pending
+
+
+def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
+    """Moves entries from above the cursor into ``open``; those that were reserved may have been sent."""
+    ledger = Ledger(db)
+    for seq, lane, id in db.execute(SQL["beyond"], (cursor, -1)).fetchall():
+        if seq > last:
+            break
+        db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
+        if seq <= reserved:
+            db.execute(SQL["doubt"], (seq,))
+        ledger.entered(seq, id)
+        cursor = seq
+    ledger.post()
+    return cursor
+
+
+def gap(db: Connection, first: int, last: int, reason: str) -> None:
+    """Numbers from first to last are never given again: the last is an entry of nothing, settled."""
+    at = time.time()
+    db.execute(
+        SQL["append"], (last, "sentinel", "sentinel", b"{}", checksum(last, "sentinel", "sentinel", b"{}"))
+    )
+    db.execute(SQL["receipt"], (last, None, at, "discarded", reason))
+    bury(db, Tombstone(first, last, None, at, reason))

@@ -1,0 +1,107 @@
+"""``auditbox doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditbox.emulator import Emulator
+from auditbox.outbox.ballast import release
+from auditbox.outbox.checkup import sqlite_version
+
+from .conftest import ORDER, TOKEN, Run, Start, line_with
+
+Capture = Callable[..., list[str]]
+
+
+def examined(run: Run, path: Path, status: int, **env: str) -> dict[str, dict[str, Any]]:
+    """The checks by name."""
+    result = run("doctor", "--json", "--outbox", path, **env)
+    assert result.returncode == status, result.stdout + result.stderr
+    return {check["check"]: check for check in json.loads(result.stdout)}
+
+
+def test_a_healthy_outbox(run: Run, start: Start, path: Path, capture: Capture, api: Emulator) -> None:
+    """Everything is looked at; the relay says since when, and nothing is changed or sent."""
+    capture(ORDER)
+    env = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": TOKEN}
+    relay = start("relay", "--outbox", path, **env)
+    line_with("relaying", relay.stderr)
+    before = len([request for request in api.requests() if request["method"] == "POST"])
+    checks = examined(run, path, 0, **env)
+    states = {name: check["state"] for name, check in checks.items()}
+    expected = dict.fromkeys(
+        ["file", "permissions", "owner", "filesystem", "integrity", "checksums", "relay", "dead letters"],
+        "ok",
+    )
+    assert expected.items() <= states.items()
+    assert (states["token"], states["api"], states["clock"]) == ("ok", "ok", "ok")
+    assert "is running since 20" in checks["relay"]["found"]
+    assert checks["checksums"]["found"] == "1 entries match"
+    assert len([request for request in api.requests() if request["method"] == "POST"]) <= max(before, 1)
+
+
+def test_what_is_wrong_is_said_with_the_way_out(run: Run, path: Path, capture: Capture) -> None:
+    """An altered entry, others that may read it, a disk that was full, and nobody who delivers."""
+    capture(ORDER, ORDER)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entry SET body = CAST('{}' AS BLOB) WHERE seq = 2")
+    db.close()
+    os.chmod(path, 0o644)
+    release(path)
+    checks = examined(run, path, 1)
+    assert (checks["permissions"]["state"], checks["permissions"]["advice"]) == (
+        "warning",
+        f"chmod 600 {path}",
+    )
+    assert checks["checksums"]["found"] == "1 of 2 entries are altered: 2"
+    assert checks["space"]["state"] == "failed"
+    assert "2 entries wait" in checks["relay"]["found"]
+    assert "auditbox relay" in checks["relay"]["advice"]
+    text = run("doctor", "--outbox", path).stdout
+    assert "permissions: chmod 600" in text
+
+
+def test_a_token_that_is_not_accepted_and_an_address_where_nobody_is(
+    run: Run, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """Each is its own failure."""
+    capture(ORDER)
+    wrong = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": "nobodys"}
+    assert examined(run, path, 1, **wrong)["token"]["state"] == "failed"
+    spaced = {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": "Bearer token"}
+    assert "without" in examined(run, path, 1, **spaced)["token"]["found"]
+    nobody = {"MPT_API_BASE_URL": "http://127.0.0.1:9", "MPT_API_TOKEN": TOKEN}
+    assert examined(run, path, 1, **nobody)["api"]["state"] == "failed"
+
+
+def test_a_damaged_file_is_examined_all_the_same(run: Run, path: Path, capture: Capture) -> None:
+    """It fails the check and not the command."""
+    capture(ORDER)
+    with path.open("r+b") as file:
+        file.write(b"\\0" * 100)
+    checks = examined(run, path, 1)
+    assert checks["integrity"]["state"] == "failed"
+    assert "sets the file aside" in checks["integrity"]["advice"]
+
+
+def test_without_an_outbox_it_cannot_be_told(run: Run, path: Path) -> None:
+    """Status 2, and no file is made."""
+    result = run("doctor", "--outbox", path)
+    assert (result.returncode, "there is no outbox" in result.stderr) == (2, True)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [((3, 40, 1), "warning"), ((3, 51, 2), "warning"), ((3, 51, 3), "ok"), ((3, 53, 0), "ok")],
+)
+def test_the_wal_reset_bug_is_warned_of(version: tuple[int, ...], state: str) -> None:
+    """By the version of SQLite that Python has."""
+    assert sqlite_version(version).state == state
