@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench soak clean
 
 $(ENV): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,10 @@ check: $(ENV)
 bench: $(ENV)
 	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.middleware
+
+soak: $(ENV)
+	PATH="$(abspath $(BIN)):$$PATH" scripts/soak
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,0 +1,1 @@
+"""What must survive: processes that are killed, against what an oracle outside them saw."""

@@ -1,0 +1,45 @@
+"""Ends in the way that it is asked to, with captures just before, and in the handlers of its exit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+
+from tests.reliability.programs.common import Writer, arguments, make_trail
+
+
+def capture_late(count: int) -> None:
+    """Captures while the program ends."""
+    for _ in range(count):
+        late.capture()
+
+
+given = arguments()
+how = given["how"]
+if how == "atexit":
+    # Registered before the trail's own, so that it runs after the drain and the end of the relay's thread.
+    atexit.register(lambda: capture_late(5))
+trail = make_trail(given)
+writer, late = Writer(given, trail, "early"), Writer(given, trail, "late")
+if how == "SIGTERM, handled":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+if how == "a daemon thread":
+    threading.Thread(target=capture_late, args=(10**6,), daemon=True).start()
+for _ in range(given["count"]):
+    writer.capture()
+match how:
+    case "exception":
+        raise ValueError("the program fails")
+    case "SIGTERM" | "SIGTERM, handled":
+        os.kill(os.getpid(), signal.SIGTERM)
+    case "SIGINT":
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    case "os._exit":
+        os._exit(7)
+    case "close, then more":
+        trail.close()
+        late.capture()
