@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -121,12 +121,17 @@ def ended(worker: subprocess.Popen[bytes]) -> int:
     return worker.wait(BOUND)
 
 
-def wait_for(stage: Any, captured: int) -> None:
-    """Returns when so many records are captured."""
+def wait_for(stage: Any, look: Callable[[Any], int], count: int) -> None:
+    """Returns when this look finds so many."""
     until = time.monotonic() + BOUND
-    while (found := seen(stage)) < captured:
-        assert time.monotonic() < until, (found, captured, stage.log.read_text())
-        time.sleep(0.05)  # other processes capture: there is nothing to wait on
+    while (found := look(stage)) < count:
+        assert time.monotonic() < until, (found, count, stage.log.read_text())
+        time.sleep(0.05)  # other processes do it: there is nothing to wait on
+
+
+def done(stage: Any) -> int:
+    """How many tasks have succeeded, once or more often."""
+    return len(set(re.findall(r"Task app\.\w+\[(\S+)\] succeeded", stage.log.read_text())))
 
 
 def seen(stage: Any) -> int:
@@ -173,16 +178,16 @@ def test_many_users_a_kill_and_a_restart(stage: Any, broker: str, make_jobs: Any
         assert stage.send(web, first) == set(first)
         os.kill(busy_process(stage, partner), signal.SIGKILL)
         partner.release.set()
-        wait_for(stage, len(first))
+        wait_for(stage, done, len(first))
         assert stage.send(web, second, {20: lambda: worker.send_signal(signal.SIGHUP)}) == set(second)
         answered = {*first, *second, *stage.send(web, last, {20: web.kill_worker})}
-        wait_for(stage, len(answered))
+        wait_for(stage, done, len(answered))
         assert ended(worker) == 0
     counted = Counter(map(facts, stage.records()))
     assert set(map(expected, answered)) <= set(counted) <= set(map(expected, [*first, *second, *last]))
-    done = Counter(re.findall(r"Task app\.(\w+)\[\S+\] succeeded", stage.log.read_text()))
+    times = Counter(re.findall(r"Task app\.(\w+)\[\S+\] succeeded", stage.log.read_text()))
     for way, event in WAYS.items():
-        assert sum(count for fact, count in counted.items() if fact[2] == event) == done[way]
+        assert sum(count for fact, count in counted.items() if fact[2] == event) == times[way]
     assert all(fact[0].startswith("second") for fact, count in counted.items() if count > 1)
 
 
@@ -196,7 +201,7 @@ def test_a_task_that_is_killed_for_good(stage: Any, broker: str, facts: Any) -> 
     ):
         assert httpx.post(f"{web.url}/orders/ORD-0001/cancel", headers=headers).status_code == 200
         os.kill(busy_process(stage, partner), signal.SIGKILL)
-        wait_for(stage, 1)
+        wait_for(stage, seen, 1)
         assert ended(worker) == 0
     (record,) = stage.records()
     known = ("r", "ORD-0001", "order.cancel_failed", "USR-0556-8733", "/orders/{order_id}/cancel", None)
@@ -204,11 +209,29 @@ def test_a_task_that_is_killed_for_good(stage: Any, broker: str, facts: Any) -> 
     assert record.auditbox["outcome"]["error"].startswith("WorkerLostError")
 
 
+def test_a_task_whose_time_is_up(stage: Any, broker: str, facts: Any) -> None:
+    """A hard time limit ends the process: the failure is on record, once, with the sender's user."""
+    from celery import Celery  # here, since the folder of this test has the same name
+
+    sender = {"actor": {"id": "USR-0556-8733"}, "request": {"id": "r", "route": "/nightly"}}
+    with (
+        Partner("/cancel/ORD-0001") as partner,
+        working(stage, partner) as worker,
+        Celery(broker=broker) as app,
+    ):
+        app.send_task("app.cancel", ["ORD-0001"], time_limit=1, headers={"auditbox": sender})
+        wait_for(stage, seen, 1)
+        assert ended(worker) == 0
+    (record,) = stage.records()
+    assert facts(record) == ("r", "ORD-0001", "order.cancel_failed", "USR-0556-8733", "/nightly", None)
+    assert record.auditbox["outcome"]["error"].startswith("TimeLimitExceeded")
+
+
 def test_a_worker_that_ends_delivers_what_it_has(stage: Any, broker: str) -> None:
     """Its processes skip ``atexit``: what they captured is delivered all the same before they end."""
     headers = {"authorization": "Bearer USR-0556-8733"}
     with stage.serving(*WEB) as web, working(stage) as worker:
         assert httpx.post(f"{web.url}/orders/ORD-0001/ship", headers=headers).status_code == 200
-        wait_for(stage, 1)
+        wait_for(stage, seen, 1)
         assert ended(worker) == 0
         assert Inspection(stage.outbox).status().pending == 0

@@ -45,7 +45,6 @@ def test_only_the_object_of_a_poisoned_record_waits(house: House, status: int) -
     )
 
 
-@pytest.mark.xfail(strict=True, reason="while the breaker is half open, refused lanes take every probe")
 def test_objects_that_are_refused_do_not_keep_others_waiting_when_nothing_else_has_happened(
     house: House,
 ) -> None:

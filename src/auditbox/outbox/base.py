@@ -180,11 +180,18 @@ class Outbox(Protocol):
         ...
 
     def exchange(
-        self, epoch: int, settlements: Sequence[Settlement], limit: int, now: Now, longest_wait: float
+        self,
+        epoch: int,
+        settlements: Sequence[Settlement],
+        limit: int,
+        now: Now,
+        longest_wait: float,
+        fresh_first: bool = False,
     ) -> Exchanged:
         """Settles what came back and claims up to ``limit`` further entries, in one transaction.
 
-        An entry settled as NotFound comes back at once as a claim to send, beyond the limit.
+        What is under way and due goes first, unless ``fresh_first``. An entry settled as NotFound comes back
+        at once as a claim to send, beyond the limit.
         A due time further ahead than ``longest_wait`` counts as passed (the clock was set back).
         """
         ...

@@ -134,12 +134,18 @@ class SqliteOutbox:
         return self._settle(lambda db: transitions.take_over(db, pid, now, verify_after, clock))
 
     def exchange(
-        self, epoch: int, settlements: Sequence[Settlement], limit: int, now: Now, longest_wait: float
+        self,
+        epoch: int,
+        settlements: Sequence[Settlement],
+        limit: int,
+        now: Now,
+        longest_wait: float,
+        fresh_first: bool = False,
     ) -> Exchanged:
         """Settles and claims; see :class:`~auditbox.outbox.base.Outbox`."""
 
         def work(db: Connection) -> tuple[Exchanged, Reserved | None]:
-            exchanged = transitions.exchange(db, epoch, settlements, limit, now, longest_wait)
+            exchanged = transitions.exchange(db, epoch, settlements, limit, now, longest_wait, fresh_first)
             return exchanged, reserve(db, exchanged.claims)
 
         exchanged, reserved = self._settle(work)
@@ -227,7 +233,7 @@ class SqliteOutbox:
                 return None
             number: int = db.execute(SQL["newest"]).fetchone()[0] + 1
             row = (number, id, new_lane, body, transitions.checksum(number, id, new_lane, body))
-            self._store._seq = None  # it remembers the newest number, and has not given this one
+            self._store.renumber()
             db.execute(SQL["append"], row)
             return number
 

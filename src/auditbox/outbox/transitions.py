@@ -73,7 +73,13 @@ def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: st
 
 
 def exchange(
-    db: Connection, epoch: int, settlements: Sequence[Settlement], limit: int, now: Now, longest_wait: float
+    db: Connection,
+    epoch: int,
+    settlements: Sequence[Settlement],
+    limit: int,
+    now: Now,
+    longest_wait: float,
+    fresh_first: bool = False,
 ) -> Exchanged:
     """Settles what came back and claims what may be sent next."""
     cursor, current = position(db)
@@ -83,10 +89,12 @@ def exchange(
     for settlement in settlements:
         _settle(db, settlement, now, exchanged, ledger)
     claims = exchanged.claims
-    due = _due(db, now, limit, longest_wait)
-    claims += [_claim(db, seq, now) for seq in due]
-    cursor, fresh = _advance(db, cursor, limit - len(due), now, ledger)
-    claims += [_claim(db, seq, now) for seq in fresh]
+    first: list[int] = []
+    if fresh_first:
+        cursor, first = _advance(db, cursor, limit, now, ledger)
+    due = _due(db, now, limit - len(first), longest_wait)
+    cursor, fresh = _advance(db, cursor, limit - len(first) - len(due), now, ledger)
+    claims += [_claim(db, seq, now) for seq in (*first, *due, *fresh)]
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
     ledger.post()
     return exchanged

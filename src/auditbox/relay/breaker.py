@@ -35,6 +35,15 @@ class Breaker:
             return free
         return 1 if now >= self.until and under_way == 0 else 0
 
+    @property
+    def wants_another(self) -> bool:
+        """Whether the next probe should be about something that was not tried yet.
+
+        What was refused is due again and again: were each probe one of these, ten hidden objects would keep
+        all others waiting for ever. So every second probe of a wrong address is a new one.
+        """
+        return self.cause == "misdirected" and self._opened % 2 == 1
+
     def succeeded(self) -> None:
         """The sink took something: closed."""
         if self.cause is not None:

@@ -99,7 +99,14 @@ class Relay:
         return seconds == 0.0
 
     def _exchange(self, limit: int, now: Now) -> None:
-        exchanged = self._outbox.exchange(self._epoch or 0, self._settlements, limit, now, self._longest_wait)
+        exchanged = self._outbox.exchange(
+            self._epoch or 0,
+            self._settlements,
+            limit,
+            now,
+            self._longest_wait,
+            fresh_first=self.judge.breaker.wants_another,
+        )
         self._settlements = []
         self._look_at = 0.0
         for claim in exchanged.claims:
