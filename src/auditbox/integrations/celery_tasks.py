@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ logger = logging.getLogger("auditbox.capture")
 _MARK = "__auditbox_attempts__"
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """The messages that a worker's main process has handed out, for as long as it waits for their end."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_received.clear)  # the processes that run tasks only know their own
+_TOLD = "_auditbox_told"
 
 
 def audited(
@@ -142,7 +146,7 @@ def _on_failure(
 ) -> None:
     """In the process that ran the task, or in the worker's main one where that process is gone."""
     attempts = _attempts(sender)
-    if attempts is None or attempts.failed is None:
+    if attempts is None or attempts.failed is None or _was_told(task_id):
         return
     with _as_sent(sender, task_id):
         attempts.record(attempts.failed, sender, args or (), kwargs or {}, exception)
@@ -155,6 +159,15 @@ def _on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_: 
     error = getattr(reason, "exc", None) or reason
     with _as_sent(sender, request.id):
         attempts.record(attempts.retried, sender, request.args or (), request.kwargs or {}, error)
+
+
+def _was_told(task_id: str | None) -> bool:
+    """Whether this very failure was reported before: a hard time limit is, once more as a lost worker."""
+    message = _received.get(task_id) if task_id is not None else None
+    told = getattr(message, _TOLD, False)
+    if message is not None:
+        setattr(message, _TOLD, True)
+    return told
 
 
 def _attempts(task: Any) -> Attempts | None:
