@@ -163,7 +163,7 @@ class Exchange:
             # A callable of the application's, which chooses the rule or the event: the answer goes out.
             self.settled = True
             about = self.request
-            logger.error("%s %s is not recorded: %s", about.method, about.route, error, exc_info=True)
+            logger.error("%s %r is not recorded: %s", about.method, about.route, error, exc_info=True)
             return None
 
     def _made(self, rule: Rule) -> Made | None:

@@ -22,7 +22,7 @@ class Refusal(NamedTuple):
 
 def refused(request: Request, error: Exception) -> Refusal:
     """Says in the log why, and to the client that nothing was done (a problem, RFC 9457)."""
-    logger.error("%s %s is refused: it cannot be recorded: %s", request.method, request.path, error)
+    logger.error("%s %r is refused: it cannot be recorded: %s", request.method, request.path, error)
     detail = "The audit record of this request cannot be stored now, so nothing was done."
     problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
     body = json.dumps(problem).encode()

@@ -82,4 +82,4 @@ class Made:
 
     def _lost(self, why: str) -> None:
         about = self._request
-        logger.error("%s %s: audit record of %s is lost: %s", about.method, about.route, self._event, why)
+        logger.error("%s %r: audit record of %s is lost: %s", about.method, about.route, self._event, why)
