@@ -216,7 +216,7 @@ def test_a_chooser_that_fails(records: CapturedRecords, caplog: pytest.LogCaptur
     options: Any = {"routes": broken} if where == "routes" else {"every": {"event": broken}}
     assert call(AuditMiddleware(answering(), **options), http())[0]["status"] == 200
     assert not records
-    assert f"POST /orders/{ORDER} is not recorded" in caplog.text
+    assert f"POST '/orders/{ORDER}' is not recorded" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/orders/none", "/orders/\udcff", "/orders/\x00"])

@@ -343,7 +343,7 @@ def test_a_route_without_an_object(
     assert serve(answer(), path=path, routes=ROUTES).status == 200
     assert not records
     assert (
-        "POST /orders/{order_id}: audit record of order.changed is lost: object: RecordError" in caplog.text
+        "POST '/orders/{order_id}': audit record of order.changed is lost: object: RecordError" in caplog.text
     )
     trail = AuditTrail(tmp_path / "a.db", extension="shop", default_object=OTHER)
     assert serve(answer(), path=path, routes=ROUTES, trail=trail).status == 200
@@ -359,7 +359,7 @@ def test_an_object_that_is_none_is_named_with_its_template(
     """The error says which template of which route gave None."""
     routes = {"POST /orders/{order_id}": {**RULE, "object": "{request.status_of_it}"}}
     serve(answer(), path=PATH, routes={"POST /orders/{order_id}": {**RULE, "object": "{request.error}"}})
-    assert "POST /orders/{order_id}" in caplog.text
+    assert "POST '/orders/{order_id}'" in caplog.text
     assert "the template '{request.error}' gave None" in caplog.text
     caplog.clear()
     serve(answer(), path=PATH, routes=routes)
