@@ -14,13 +14,11 @@ from sqlite_utils import Database
 
 from auditbox.errors import OutboxError
 from auditbox.outbox import ballast, transitions
-from auditbox.outbox.files import filesystem_of
+from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.readonly import ReadOnly
 
 _PAGE = 2000
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs"}
-_FLEETING = {"tmpfs", "overlay"}
 _LITTLE_SPACE = 256 << 20
 _ENTRIES = "SELECT seq, id, lane, body, checksum FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
 _FIXED = (3, 51, 3)
@@ -90,9 +88,9 @@ def _owner(path: Path) -> Check:
 
 def _filesystem(path: Path) -> Check:
     kind = filesystem_of(path.parent)
-    if kind in _NETWORK:
+    if kind in NETWORK:
         return Check("filesystem", "failed", f"{kind}: SQLite's locks do not hold", "move it to a local disk")
-    if kind in _FLEETING:
+    if kind in FLEETING:
         advice = "put it on a volume that stays"
         return Check("filesystem", "warning", f"{kind}: it goes with the machine or the container", advice)
     return Check("filesystem", "ok" if kind else "unknown", kind or "its kind is not known here")

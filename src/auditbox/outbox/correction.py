@@ -42,7 +42,7 @@ def corrected(entry: Entry, changes: Mapping[str, str]) -> Draft:
     record["documents"] = {**record.pop("documents"), "auditbox": own}
     encoded = Redaction().encode(record)
     certain = to_json({"replaces": entry.id, "id": id, "occurredAt": occurred})[1:-1]
-    comma = b"" if encoded.endswith(b"{}}}") else b","
+    comma = b"," if own else b""
     body = b'{"event":%b,%b%b%b}}}' % (to_json(event), encoded[1:-3], comma, certain)
     return Draft(id, about if entry.lane == before else entry.lane, body)
 

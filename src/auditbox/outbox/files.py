@@ -18,7 +18,7 @@ from auditbox.errors import NotAnOutbox, OutboxBusy, OutboxUnusable
 
 logger = logging.getLogger("auditbox.outbox")
 
-_NETWORK = {
+NETWORK = {
     "nfs",
     "nfs4",
     "cifs",
@@ -31,7 +31,7 @@ _NETWORK = {
     "glusterfs",
     "fuse.glusterfs",
 }
-_FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
+FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _LONGEST_NAP = 0.001
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
@@ -96,13 +96,13 @@ def _check_or_make(path: Path) -> None:
 
 def _check_filesystem(directory: Path) -> None:
     kind = filesystem_of(directory)
-    if kind in _NETWORK:
+    if kind in NETWORK:
         raise OutboxUnusable(
             f"outbox directory {directory} is on a network filesystem ({kind}), where SQLite's locks do not "
             "hold: choose a directory on a local disk"
         )
-    if kind in _FLEETING:
-        logger.info("outbox directory %s is on %s: %s", directory, kind, _FLEETING[kind])
+    if kind in FLEETING:
+        logger.info("outbox directory %s is on %s: %s", directory, kind, FLEETING[kind])
 
 
 def filesystem_of(directory: Path) -> str | None:

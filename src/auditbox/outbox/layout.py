@@ -7,8 +7,7 @@ import functools
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.room import full_disk
 from auditbox.outbox.statements import SQL
+from auditbox.outbox.transaction import Transaction
 from auditbox.outbox.transitions import relay_checksum
 from auditbox.uuid7 import uuid7
 
@@ -196,19 +196,6 @@ def schema() -> str:
     )
 
 
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """A transaction on a connection that nobody else has yet."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
 def _create(db: sqlite3.Connection, destination: str | None, name: str | None = None) -> None:
     from sqlite_utils import Database
 
@@ -232,7 +219,7 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
     from sqlite_utils import Database
 
     for target in range(version + 1, VERSION + 1):
-        with transaction(db):
+        with Transaction(db):
             MIGRATIONS[target](Database(db))
             db.execute("UPDATE meta SET version = ?", (target,))
             db.execute(f"PRAGMA user_version = {target}")
@@ -241,7 +228,7 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
 def _recover(db: sqlite3.Connection, path: Path, progress: Progress | None, *, unclean: bool) -> None:
     if (reason := recovery.missing(db, progress, unclean=unclean)) is None:
         return
-    with transaction(db):
+    with Transaction(db):
         pending = recovery.recover(db, progress, reason)
     logger.warning(
         "outbox %s: %s; %d pending entries are looked up before they are sent", path, reason, pending

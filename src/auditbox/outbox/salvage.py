@@ -23,6 +23,7 @@ from auditbox.outbox.files import prepare_file
 from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.statements import SQL
+from auditbox.outbox.transaction import Transaction
 from auditbox.outbox.transitions import checksum, promote, relay_checksum
 
 _PIECE = 64
@@ -80,7 +81,7 @@ def salvage(path: Path) -> Salvaged:
     db = layout.new_database(place, name, destination)
     try:
         name = str(db.execute("SELECT outbox FROM meta").fetchone()[0])
-        with layout.transaction(db):
+        with Transaction(db):
             kept, doubtful, lost = _write(db, found, memo.progress(name))
     finally:
         db.close()

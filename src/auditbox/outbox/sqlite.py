@@ -110,7 +110,8 @@ class SqliteOutbox:
         """As append, but False at once where it would wait for another writer or for the disk."""
         if self._behind or self.durability == "power" or not self._store.is_open:
             return False
-        stored = self._store.try_append(drafts)
+        alone = len(drafts) == 1 and self._store.append_alone(drafts[0])
+        stored = alone or self._store.try_append(drafts)
         if stored:
             self._upkeep.written()
         return stored

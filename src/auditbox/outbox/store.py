@@ -19,6 +19,7 @@ from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL
+from auditbox.outbox.transaction import Transaction
 from auditbox.outbox.transitions import checksum
 
 T = TypeVar("T")
@@ -314,31 +315,6 @@ def _fail(jobs: list[Job], error: OutboxError) -> None:
 
 
 ENTRIES.add(Store.append_alone.__code__)
-
-
-class Transaction:
-    """The only place that begins, commits and rolls back."""
-
-    __slots__ = ("_db",)
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
 
 
 def truncate(db: sqlite3.Connection) -> None:
