@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def capture_late(count: int) -> None:
 
 
 given = arguments()
+faulthandler.dump_traceback_later(0.8 * given["patience"])  # one that never ends says where it stands
 how = given["how"]
 if how == "atexit":
     # Registered before the trail's own, so that it runs after the drain and the end of the relay's thread.
