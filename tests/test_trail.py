@@ -43,7 +43,7 @@ def trail(tmp_path: Path) -> Iterator[AuditTrail]:
 
 @pytest.fixture(autouse=True)
 def no_default_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditbox.trail._default", None)
+    monkeypatch.setattr("auditbox.default._default", None)
 
 
 def test_importing_and_constructing_leave_no_trace(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from auditbox.capture.decorator import audited
     from auditbox.capture.handler import AuditContextFilter, AuditHandler
     from auditbox.context import audit_context, bind, carry
+    from auditbox.default import configure, get_trail, record, record_many
     from auditbox.errors import AuditboxError
     from auditbox.records import AuditRecord
     from auditbox.redaction import Redaction
     from auditbox.relay.policy import Policy
     from auditbox.relay.worker import Flushed
-    from auditbox.trail import AuditTrail, configure, get_trail, record, record_many
+    from auditbox.trail import AuditTrail
 
 __version__ = "0.1.0"
 
@@ -65,10 +66,10 @@ _HOMES = {
     "bind": "context",
     "carry": "context",
     "changes": "capture.changes",
-    "configure": "trail",
-    "get_trail": "trail",
-    "record": "trail",
-    "record_many": "trail",
+    "configure": "default",
+    "get_trail": "default",
+    "record": "default",
+    "record_many": "default",
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from auditbox import settings
 from auditbox.compose import Composer
-from auditbox.errors import ConfigurationError, NoTrail, OutboxError, OutboxFull, RecordError
+from auditbox.errors import OutboxError, OutboxFull, RecordError
 from auditbox.names import Events
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.redaction import Redaction
@@ -30,7 +30,6 @@ Token = str | Path | Callable[[], str]
 Interceptor = Callable[["Sequence[Draft]"], None]
 
 _interceptor: Interceptor | None = None
-_default: AuditTrail | None = None
 
 
 class AuditTrail:
@@ -332,38 +331,6 @@ class AuditTrail:
             self._worker.start()
 
 
-def configure(trail: AuditTrail) -> AuditTrail:
-    """Makes this the process's default trail, and returns it."""
-    global _default
-    if not isinstance(trail, AuditTrail):
-        raise ConfigurationError(f"configure({trail!r}): pass an AuditTrail")
-    _default = trail
-    return trail
-
-
-def get_trail() -> AuditTrail:
-    """The process's default trail.
-
-    Raises:
-        NoTrail: nothing was configured.
-    """
-    if _default is None:
-        if _interceptor is not None:
-            return AuditTrail("intercepted.db", extension="test")
-        raise NoTrail
-    return _default
-
-
-def record(event: str, /, **fields: Any) -> str:
-    """Captures one record into the default trail: see :meth:`AuditTrail.record`."""
-    return get_trail().record(event, **fields)
-
-
-def record_many(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Captures records into the default trail, all or none: see :meth:`AuditTrail.record_many`."""
-    return get_trail().record_many(records)
-
-
 @contextmanager
 def intercepted(interceptor: Interceptor) -> Iterator[None]:
     """Hands every capture of this process to the interceptor instead of an outbox (for tests)."""
@@ -373,3 +340,8 @@ def intercepted(interceptor: Interceptor) -> Iterator[None]:
         yield
     finally:
         _interceptor = outer
+
+
+def is_intercepted() -> bool:
+    """Whether captures go to an interceptor now."""
+    return _interceptor is not None

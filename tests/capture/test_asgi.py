@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.asgi import AuditMiddleware
 from auditbox.capture.decorator import audited
 from auditbox.capture.request import Request
@@ -30,7 +30,7 @@ ROUTES = {
 
 @pytest.fixture(autouse=True)
 def _default(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
 
 
 def http(path: str = f"/orders/{ORDER}", method: str = "POST", **more: Any) -> dict[str, Any]:
@@ -447,7 +447,7 @@ def test_an_outbox_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_without_a_trail(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """No trail: served, and the log says what is lost; fail_closed refuses."""
-    monkeypatch.setattr(trails, "_default", None)
+    monkeypatch.setattr(defaults, "_default", None)
     assert call(AuditMiddleware(answering(), routes=ROUTES), http())[0]["status"] == 200
     assert "order.changed is lost" in caplog.text
     assert call(AuditMiddleware(answering(), routes=ROUTES, fail_closed=True), http())[0]["status"] == 503

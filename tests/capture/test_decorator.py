@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.call import Call
 from auditbox.capture.decorator import audited
 from auditbox.context import audit_context
@@ -34,7 +34,7 @@ class Order:
 
 @pytest.fixture(autouse=True)
 def _default(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
 
 
 approved = audited("order.approved", object="{order.id}", failed="order.approval_failed")
@@ -660,7 +660,7 @@ def test_the_decorator_may_open_what_the_trail_closes() -> None:
 
 def test_without_a_trail(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """No trail: the function works and the log says that its record is lost; fail_closed refuses."""
-    monkeypatch.setattr(trails, "_default", None)
+    monkeypatch.setattr(defaults, "_default", None)
     with caplog.at_level(logging.ERROR):
         assert _functions(None)["plain"]() == ["plain"]
     assert "order.approved is lost: No trail is configured" in caplog.text

@@ -21,7 +21,7 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel_trace
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.handler import AuditContextFilter, AuditHandler
 from auditbox.context import audit_context, scope
 from auditbox.errors import ConfigurationError
@@ -47,7 +47,7 @@ def log(trail: AuditTrail) -> Iterator[logging.Logger]:
 
 @pytest.fixture(autouse=True)
 def _no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", None)
+    monkeypatch.setattr(defaults, "_default", None)
 
 
 def test_records_lines_that_carry_audit(log: logging.Logger, records: CapturedRecords) -> None:
@@ -197,7 +197,7 @@ def test_the_default_trail_may_come_later(trail: AuditTrail, records: CapturedRe
     """logging is configured before the trail, as programs do."""
     log = logging.Logger("shop")
     log.addHandler(AuditHandler())
-    trails.configure(trail)
+    defaults.configure(trail)
     log.info("x", extra={"audit": APPROVED})
     assert records.one().event == "extensions.shop.order.approved"
 

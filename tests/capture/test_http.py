@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.decorator import audited
 from auditbox.capture.request import Request
 from auditbox.context import bind, current_scope
@@ -29,7 +29,7 @@ ROUTES = {"POST /orders/{order_id}": RULE}
 
 @pytest.fixture(autouse=True)
 def _default(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
 
 
 @pytest.fixture(params=[by_asgi, by_wsgi], ids=["asgi", "wsgi"])
@@ -424,7 +424,7 @@ def test_undeclared_events(
     trail = AuditTrail(tmp_path / "a.db", extension="shop", events=["order.changed"])
     with pytest.raises(ConfigurationError, match=r"routes\['POST /orders/\{order_id\}'\].*order\.refused"):
         serve(answer(), path=PATH, routes=ROUTES, trail=trail)
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
     assert serve(answer(status=404), path=PATH, routes=ROUTES).status == 404
     assert "order.refused" in caplog.text
     assert serve(answer(status=404), path=PATH, routes=ROUTES, fail_closed=True).status == 503

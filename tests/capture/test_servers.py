@@ -23,7 +23,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.asgi import AuditMiddleware
 from auditbox.capture.decorator import audited
 from auditbox.context import bind, current_scope
@@ -38,7 +38,7 @@ Serve = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture(autouse=True)
 def _default(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
 
 
 def order_id(number: int) -> str:

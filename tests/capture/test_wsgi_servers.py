@@ -12,7 +12,7 @@ import pytest
 from flask import Flask, Response
 from werkzeug.serving import make_server
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
 from auditbox.wsgi import AuditMiddleware
@@ -22,7 +22,7 @@ from .conftest import ORDER
 
 @pytest.fixture(autouse=True)
 def _default(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", trail)
+    monkeypatch.setattr(defaults, "_default", trail)
 
 
 @contextmanager

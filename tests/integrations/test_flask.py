@@ -13,7 +13,7 @@ import flask_login
 import pytest
 from flask import Flask, Response, abort, send_file, stream_with_context
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.capture.decorator import audited
 from auditbox.context import bind, current_scope
 from auditbox.errors import ConfigurationError
@@ -34,7 +34,7 @@ class User(flask_login.UserMixin):  # type: ignore[misc]
 
 @pytest.fixture(autouse=True)
 def _no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails, "_default", None)
+    monkeypatch.setattr(defaults, "_default", None)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_request_is_recorded(app: Flask, records: CapturedRecords) -> None:
     assert record.object.id == ORDER
     request = record.auditbox["request"]
     assert (request["route"], request["status"]) == ("/orders/{order_id}", 200)
-    assert app.extensions["auditbox"] is trails.get_trail()
+    assert app.extensions["auditbox"] is defaults.get_trail()
 
 
 def test_init_app_and_settings(app: Flask, records: CapturedRecords) -> None:
@@ -119,7 +119,7 @@ def test_a_trail_that_exists(app: Flask, records: CapturedRecords, tmp_path: Pat
     Audit(app, trail=trail)
     app.test_client().post(f"/orders/{ORDER}")
     assert records[0].event == "extensions.own.order.changed"
-    assert trails._default is None
+    assert defaults._default is None
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from auditbox.default import get_trail
 from auditbox.errors import ConfigurationError
-from auditbox.trail import get_trail
 
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditbox.capture.wsgi import AuditMiddleware
+from auditbox.default import configure
 from auditbox.errors import ConfigurationError, MissingDependency
-from auditbox.trail import AuditTrail, configure
+from auditbox.trail import AuditTrail
 
 try:
     from flask import Flask, current_app

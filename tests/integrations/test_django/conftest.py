@@ -14,7 +14,7 @@ import django
 import pytest
 from django.conf import settings
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.testing import CapturedRecords, capture
 from auditbox.trail import AuditTrail
 
@@ -53,7 +53,7 @@ if not settings.configured:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    trails._default = None  # other tests of this process have trails of their own
+    defaults._default = None  # other tests of this process have trails of their own
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def database(tables: None) -> Iterator[None]:
 def trail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AuditTrail:
     """The process's default trail for one test."""
     made = AuditTrail(tmp_path / "audit.db", extension="shop", share=["name", "address"])
-    monkeypatch.setattr(trails, "_default", made)
+    monkeypatch.setattr(defaults, "_default", made)
     return made
 
 
@@ -108,7 +108,7 @@ def audit(trail: AuditTrail) -> Iterator[Configure]:
 
         configure()
         yield configure
-    trails._default = None
+    defaults._default = None
 
 
 @pytest.fixture

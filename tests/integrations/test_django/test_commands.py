@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from auditbox import trail as trails
+from auditbox import default as defaults
 from auditbox.emulator import running
 from auditbox.trail import AuditTrail
 
@@ -30,7 +30,7 @@ def api() -> Iterator[str]:
 def delivering(tmp_path: Path, api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditTrail]:
     """A default trail for this API."""
     made = AuditTrail(tmp_path / "audit.db", sink=api, token=TOKEN, extension="shop")
-    monkeypatch.setattr(trails, "_default", made)
+    monkeypatch.setattr(defaults, "_default", made)
     yield made
     made.close()
 
@@ -72,14 +72,14 @@ def test_a_flush_that_cannot(tmp_path: Path, api: str, monkeypatch: pytest.Monke
     """Without a sink nothing is delivered here: exit status 1."""
     captured_elsewhere(tmp_path, api)
     alone = AuditTrail(tmp_path / "audit.db")
-    monkeypatch.setattr(trails, "_default", alone)
+    monkeypatch.setattr(defaults, "_default", alone)
     assert audit("flush") == (1, "0 delivered, 1 pending, 0 dead letters\n")
     alone.close()
 
 
 def test_without_a_trail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said in a line, not in a traceback."""
-    monkeypatch.setattr(trails, "_default", None)
+    monkeypatch.setattr(defaults, "_default", None)
     with pytest.raises(CommandError, match="No trail is configured"):
         call_command("audit", "status")
 

@@ -9,11 +9,12 @@ from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_out
 from django.core.signals import setting_changed
 
+from auditbox.default import configure, get_trail
 from auditbox.errors import AuditboxError
 from auditbox.integrations.django import conf
 from auditbox.integrations.django.actor import remember_logged_out
 from auditbox.integrations.django.models_watched import watch
-from auditbox.trail import AuditTrail, configure, get_trail
+from auditbox.trail import AuditTrail
 
 logger = logging.getLogger("auditbox.django")
 

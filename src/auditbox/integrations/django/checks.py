@@ -10,10 +10,11 @@ from django.conf import settings
 from django.core import checks
 
 from auditbox.capture.http import Auditor
+from auditbox.default import get_trail
 from auditbox.errors import AuditboxError
 from auditbox.integrations.django import conf
 from auditbox.integrations.django.models_watched import Watched
-from auditbox.trail import AuditTrail, get_trail
+from auditbox.trail import AuditTrail
 
 _MIDDLEWARE = "auditbox.integrations.django.AuditMiddleware"
 _MIDDLEWARES = (_MIDDLEWARE, "auditbox.integrations.django.middleware.AuditMiddleware")

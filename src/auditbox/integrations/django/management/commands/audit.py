@@ -10,8 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from auditbox.cli.output import counted
 from auditbox.cli.status import command as status_command
+from auditbox.default import get_trail
 from auditbox.errors import AuditboxError
-from auditbox.trail import AuditTrail, get_trail
+from auditbox.trail import AuditTrail
 
 
 class Command(BaseCommand):  # type: ignore[misc]
