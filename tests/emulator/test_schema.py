@@ -1,5 +1,6 @@
 """The emulator's own description: the contract's paths and schemas, and the truth."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,11 +119,34 @@ def _parted(choices: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[d
     return [choice for choice in choices if choice not in nulls], nulls
 
 
-def test_docs(shared: httpx.Client) -> None:
-    """/docs and /openapi.json are served, without a token."""
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+def test_the_pages_need_no_internet(shared: httpx.Client, page: str) -> None:
+    """Whatever they load is the emulator's own and is there, without a token."""
     root = str(shared.base_url).partition("/public")[0]
-    assert "swagger" in httpx.get(f"{root}/docs").text
-    assert httpx.get(f"{root}/openapi.json").json()["info"]["title"] == "Audit API (emulator)"
+    text = httpx.get(f"{root}/{page}").text
+    loaded = re.findall(r"""(?:src|href|spec-url)=["']([^"']*)|url: '([^']*)'""", text)
+    addresses = {first or second for first, second in loaded}
+    assert "/openapi.json" in addresses
+    assert any(address.endswith(".js") for address in addresses)
+    for address in addresses:
+        answer = httpx.get(f"{root}{address}")
+        assert (address[0], answer.status_code) == ("/", 200)
+        assert int(answer.headers["content-length"]) > 1000
+
+
+def test_whoever_tries_it_can(described: dict[str, Any], shared: httpx.Client) -> None:
+    """A page can ask for the token, and the example of each body is accepted."""
+    (scheme,) = (described["components"]["securitySchemes"][name] for name in described["security"][0])
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    made = shared.post("/records", json=_example(described, "/public/v1/audit/records", "post"))
+    assert made.status_code == 201
+    kind = shared.get("/event-types?limit=1").json()["data"][0]
+    change = _example(described, "/public/v1/audit/event-types/{id}", "put")
+    assert shared.put(f"/event-types/{kind['id']}", json=change).json()["name"] == change["name"]
+
+
+def _example(described: dict[str, Any], path: str, verb: str) -> Any:
+    return described["paths"][path][verb]["requestBody"]["content"]["application/json"]["example"]
 
 
 @pytest.fixture(scope="module")

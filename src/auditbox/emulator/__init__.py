@@ -14,6 +14,7 @@ from auditbox.errors import MissingDependency
 
 try:
     import fastapi as _fastapi
+    import fastapi_offline as _fastapi_offline
     import uvicorn as _uvicorn
 except ImportError as exc:
     raise MissingDependency("the emulator needs an extra: pip install 'auditbox[emulator]'") from exc
@@ -42,4 +43,4 @@ __all__ = [
     "start_thread",
 ]
 
-del _fastapi, _uvicorn
+del _fastapi, _fastapi_offline, _uvicorn

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -17,7 +18,7 @@ from auditbox.emulator.faults import plan_of
 from auditbox.emulator.fields import EVENT_TYPES, RECORDS, Table
 from auditbox.emulator.identity import Caller
 from auditbox.emulator.installations import token_route
-from auditbox.emulator.openapi import DOCS
+from auditbox.emulator.openapi import DOCS, secured
 from auditbox.emulator.problem import Problem, respond
 from auditbox.emulator.query import MAX_LIMIT, parse_query
 from auditbox.emulator.reading import Caps, as_envelope, as_lines
@@ -28,6 +29,9 @@ from auditbox.emulator.submission import parse_object
 from auditbox.emulator.traffic import MAX_BODY, Traffic, TrafficMiddleware
 
 BASE = "/public/v1/audit"
+TITLE = "Audit API (emulator)"
+ASSETS = "/_emulator/assets"
+"""Scripts and styles of ``/docs``: the page needs no internet."""
 _JSON = "application/json; charset=utf-8"
 
 
@@ -71,8 +75,9 @@ def create_app(
     traffic.plan.latency = latency or traffic.plan.latency
     service = Service(Store(db), seed.directory(strict), clock, Caps(max_limit, max_stream))
     service.load(seed)
-    app = FastAPI(title="Audit API (emulator)", version="v1", redirect_slashes=False)
+    app = FastAPIOffline(title=TITLE, version="v1", redirect_slashes=False, static_url=ASSETS)
     app.state.service, app.state.traffic = service, traffic
+    app.openapi = secured(app.openapi)  # type: ignore[method-assign]
     _Endpoints(service, streaming).register(app)
     app.include_router(token_route(service.directory, token_lifetime))
     app.include_router(control_routes(service, traffic))
@@ -100,7 +105,7 @@ class _Endpoints:
             app.add_api_route(BASE + path, endpoint, methods=[method], **DOCS[method, path])
 
     async def create(self, request: Request) -> Response:
-        """Creates a new audit record for the object specified in the body."""
+        """What it may hold: event, summary, details, object, documents; the rest is the server's to say."""
         caller = self._caller(request)
         self.service.may_create(caller)
         body = await _body(request)
@@ -109,23 +114,27 @@ class _Endpoints:
         return _json(self.service.create(caller, body, origin), 201)
 
     async def list_records(self, request: Request) -> Response:
-        """A page of audit records, newest first unless ``order`` says otherwise."""
+        """A page, newest first unless `order` says otherwise.
+
+        A filter is a part of the query string of its own, `?eq(object.id,'ORD-1208-2301-8479')&limit=10`;
+        so is `render()`.
+        """
         return self._list(request, RECORDS)
 
     async def list_event_types(self, request: Request) -> Response:
-        """A page of event types."""
+        """A page; filters as with the records."""
         return self._list(request, EVENT_TYPES)
 
     async def get_record(self, request: Request) -> Response:
-        """One audit record."""
+        """Whole: documents and viewers included."""
         return self._get(request, RECORDS)
 
     async def get_event_type(self, request: Request) -> Response:
-        """One event type."""
+        """By its id, `AET-…`."""
         return self._get(request, EVENT_TYPES)
 
     async def update_event_type(self, request: Request) -> Response:
-        """Updates the name or the description of an event type."""
+        """Its name, its description, or both; the key can never change."""
         caller = self._caller(request)
         id = request.path_params["id"]
         return _json(self.service.update_event_type(caller, id, await _body(request)))

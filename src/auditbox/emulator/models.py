@@ -10,8 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
+def _plain(schema: dict[str, Any]) -> None:
+    """The contract's schemas have neither titles nor defaults."""
+    for part in schema["properties"].values():
+        part.pop("title", None)
+        part.pop("default", None)
+
+
 class _Schema(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", json_schema_extra=_plain)
 
 
 class GeolocationData(_Schema):
@@ -119,7 +126,7 @@ class AuditEventTypeListResponse(_Schema):
 
 
 class ProblemDetails(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_plain)
 
     type: str | None = None
     title: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from auditbox.emulator.models import (
@@ -33,8 +34,9 @@ _NAMES = {
 }
 
 
-def _operation(model: type, *errors: int, status: int = 200, **extra: Any) -> dict[str, Any]:
+def _operation(summary: str, model: type, *errors: int, status: int = 200, **extra: Any) -> dict[str, Any]:
     return {
+        "summary": summary,
         "response_model": model,
         "response_model_exclude_none": True,
         "status_code": status,
@@ -57,20 +59,28 @@ def _query(*names: str) -> list[dict[str, Any]]:
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _accepts(model: type) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"required": True, "content": {media: {"schema": schema} for media in _MEDIA}}
+def _accepts(model: type, example: dict[str, Any]) -> dict[str, Any]:
+    content = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}
+    return {"required": True, "content": dict.fromkeys(_MEDIA, content)}
 
 
-def _read(model: type, tag: str) -> dict[str, Any]:
-    return _operation(model, 404, tags=[tag], parameters=[_ID, *_query("select")])
+def _read(summary: str, model: type, tag: str) -> dict[str, Any]:
+    return _operation(summary, model, 404, tags=[tag], parameters=[_ID, *_query("select")])
 
 
-def _list(model: type, tag: str) -> dict[str, Any]:
-    return _operation(model, 400, 406, 413, 501, tags=[tag], parameters=_query(*_NAMES))
+def _list(summary: str, model: type, tag: str) -> dict[str, Any]:
+    return _operation(summary, model, 400, 406, 413, 501, tags=[tag], parameters=_query(*_NAMES))
 
 
+_RECORD = {
+    "event": "extensions.shop.order.approved",
+    "summary": "Order approved",
+    "details": "{{order.id}} was approved by {{actor.name}}.",
+    "object": {"id": "ORD-1208-2301-8479"},
+    "documents": {"order": {"id": "ORD-1208-2301-8479", "status": "Processing"}},
+}
 _CREATE = _operation(
+    "Creates a new audit record for the object specified in body.",
     AuditRecord,
     400,
     403,
@@ -80,9 +90,10 @@ _CREATE = _operation(
     500,
     status=201,
     tags=["AuditRecords"],
-    requestBody=_accepts(AuditRecord),
+    requestBody=_accepts(AuditRecord, _RECORD),
 )
 _UPDATE = _operation(
+    "Updates an existing event type.",
     AuditEventType,
     400,
     403,
@@ -92,14 +103,28 @@ _UPDATE = _operation(
     500,
     tags=["AuditEventTypes"],
     parameters=[_ID],
-    requestBody=_accepts(AuditEventType),
+    requestBody=_accepts(AuditEventType, {"name": "Order approved", "description": "By a person."}),
 )
 
 DOCS: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/records"): _CREATE,
-    ("GET", "/records"): _list(AuditRecordListResponse, "AuditRecords"),
-    ("GET", "/records/{id}"): _read(AuditRecord, "AuditRecords"),
-    ("GET", "/event-types"): _list(AuditEventTypeListResponse, "AuditEventTypes"),
-    ("GET", "/event-types/{id}"): _read(AuditEventType, "AuditEventTypes"),
+    ("GET", "/records"): _list("Lists audit records.", AuditRecordListResponse, "AuditRecords"),
+    ("GET", "/records/{id}"): _read("Gets an audit record.", AuditRecord, "AuditRecords"),
+    ("GET", "/event-types"): _list("Lists event types.", AuditEventTypeListResponse, "AuditEventTypes"),
+    ("GET", "/event-types/{id}"): _read("Gets an event type.", AuditEventType, "AuditEventTypes"),
     ("PUT", "/event-types/{id}"): _UPDATE,
 }
+
+_TOKEN = {"type": "http", "scheme": "bearer", "description": "Lax, such as idt:TKN-1234-5678:local."}
+
+
+def secured(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """The description with the token that every operation needs, so that a page can ask for it."""
+
+    def described() -> dict[str, Any]:
+        schema = describe()
+        schema["components"]["securitySchemes"] = {"token": _TOKEN}
+        schema["security"] = [{"token": []}]
+        return schema
+
+    return described
