@@ -13,7 +13,7 @@ import pytest
 from auditbox import AuditTrail
 from auditbox.api import AuditApi
 from auditbox.cli.reconcile.compare import differences
-from auditbox.cli.reconcile.ledger import Ledger
+from auditbox.cli.reconcile.numbers import Numbers
 from auditbox.emulator import Emulator, running
 from auditbox.outbox.inspection import Inspection
 from auditbox.records import AuditRecord
@@ -166,7 +166,8 @@ def test_what_is_pending_dead_or_discarded_is_explained(
     assert "400" in texts[1]
     assert texts[2].startswith("agreed with Ann (it was dead because: 400")
     assert counts == {
-        "delivered": 1, "pending": 1, "dead": 1, "discarded": 1, "missing": 0, "doubled": 0, "altered": 0,
+        "delivered": 1, "forgotten": 0, "pending": 1, "dead": 1, "discarded": 1, "gap": 0,
+        "missing": 0, "doubled": 0, "altered": 0,
     }  # fmt: skip
     assert reconcile().stdout.endswith("as captured; 1 pending, 1 dead, 1 discarded\n")
 
@@ -321,15 +322,15 @@ def test_documents_nested_beyond_pythons_stack_are_compared() -> None:
     assert found[0].startswith("documents.x[0][0]")
 
 
-def test_a_ledger_holds_its_entries_on_disk(path: Path, capture: Callable[..., list[str]]) -> None:
-    """Page by page; the numbers come back in order."""
+def test_numbers_are_held_on_disk(path: Path, capture: Callable[..., list[str]]) -> None:
+    """Page by page; they come back in order."""
     capture(*[ORDER] * 30)
-    with Ledger(path) as ledger:
-        ledger.fill(None, None)
-        assert [known.seq for known in ledger.of_state("pending")] == list(range(1, 31))
-        ledger.found(7, "AUD-1")
-        assert [known.seq for known in ledger.of_state("pending", only_absent=True)] == [
+    with Numbers(path) as numbers:
+        numbers.fill(None, None)
+        assert [known.seq for known in numbers.of_state("pending")] == list(range(1, 31))
+        numbers.found(7, "AUD-1", None)
+        assert [known.seq for known in numbers.of_state("pending", only_absent=True)] == [
             *range(1, 7),
             *range(8, 31),
         ]
-        assert ledger.known(31) is None
+        assert numbers.known(31) is None

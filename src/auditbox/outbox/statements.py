@@ -1,4 +1,4 @@
-"""The named statements of queries.sql."""
+"""Named statements in files of SQL."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from importlib import resources
 _NAMED = re.compile(r"^-- (\w+): .*\n((?:(?!-- ).*\n?)+)", re.MULTILINE)
 
 
-def load() -> dict[str, str]:
-    """Every statement by its name."""
-    text = resources.files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
+def load(package: str, file: str) -> dict[str, str]:
+    """Every statement of a file by its name."""
+    text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     return {name: sql.strip() for name, sql in _NAMED.findall(text)}
 
 
-SQL = load()
+SQL = load("auditbox.outbox", "queries.sql")

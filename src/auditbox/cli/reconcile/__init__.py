@@ -1,4 +1,7 @@
-"""``auditbox reconcile``: does the Audit API have what this outbox delivered, once and as it was captured?"""
+"""``auditbox reconcile``: does the Audit API have what this outbox delivered, once and as it was captured?
+
+Every number that the outbox has given is accounted for: by its entry, its tombstone, or the ledger.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,25 @@ from auditbox.api import api_root
 from auditbox.cli import delivery, options, output, remote
 from auditbox.cli.progress import Lines
 from auditbox.cli.reconcile.check import Finding, check
-from auditbox.cli.reconcile.ledger import Ledger
+from auditbox.cli.reconcile.numbers import Numbers
 from auditbox.cli.status import why
 from auditbox.errors import ConfigurationError, WrongDestination
 from auditbox.outbox.inspection import Inspection, Story
 
-_STATES = ("delivered", "pending", "dead", "discarded")
+_OTHERS = ("pending", "dead", "discarded")
 _WRONG = ("missing", "doubled", "altered")
+_COUNTS = ("delivered", "forgotten", *_OTHERS, "gap", *_WRONG)
 _EXPLAINED = 20
-"""Entries of each state that are explained one by one."""
+"""Numbers of each state that are explained one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why entries are not expected in the trail: one of them, or (without a number) all further ones."""
+    """Why a number is not expected in the trail, or all up to ``last``; without any: all further ones."""
 
     explained: str
     seq: int | None
+    last: int | None
     id: str | None
     object: str | None
     text: str
@@ -55,57 +60,65 @@ def command(
 ) -> None:
     """Compare an outbox with what the Audit API has.
 
-    Looks for every entry that is still kept (keep_delivered): what was delivered must be in the trail,
-    once, and as it was captured. What is pending, dead or discarded is explained. Nothing is changed.
+    Accounts for every number that the outbox gave in that time, by default ever. What was delivered must be
+    in the trail, once, and as it was captured; where it is no longer kept here (keep_delivered), by its
+    number and id. What is pending, dead, discarded or was skipped is explained. Nothing is changed.
 
     Exit status: 0 all is there, 1 something is missing, doubled or altered, 2 it cannot be told.
     """
-    with Ledger(path) as ledger, remote.connect(_address(url, ledger), token_file) as api:
-        ledger.fill(since, until)
+    with Numbers(path) as numbers, remote.connect(_address(url, numbers), token_file) as api:
+        numbers.fill(since, until)
         counts: Counter[str] = Counter()
         with Lines() as progress:
-            total = ledger.count("delivered")
-            for finding in check(ledger, api, lambda seen: progress.show({"compared": (seen, total)})):
-                counts[finding.finding] += 1
+            total = numbers.counts().get("delivered", 0)
+            for finding in check(numbers, api, lambda seen: progress.show({"compared": (seen, total)})):
+                counts[finding.finding] += finding.count
                 _print(finding, finding.finding, as_json)
-        counts.update({state: ledger.count(state) for state in _STATES})
-        for explained in _explained(ledger, counts):
+        counts.update(numbers.counts())
+        for explained in _explained(numbers, counts):
             _print(explained, explained.explained, as_json)
-        print(
-            output.to_json({name: counts[name] for name in _STATES + _WRONG}) if as_json else _verdict(counts)
-        )
+        print(output.to_json({name: counts[name] for name in _COUNTS}) if as_json else _verdict(counts))
     ctx.exit(1 if any(counts[kind] for kind in _WRONG) else 0)
 
 
-def _address(url: str | None, ledger: Ledger) -> str:
+def _address(url: str | None, numbers: Numbers) -> str:
     """Where the records of this outbox are."""
-    known = ledger.destination
+    known = numbers.destination
     if known is not None and not known.startswith(("http://", "https://")):
-        raise ConfigurationError(f"outbox {ledger.path} belongs to {known}, which is no Audit API")
+        raise ConfigurationError(f"outbox {numbers.path} belongs to {known}, which is no Audit API")
     if url and known and api_root(url) != known:
-        raise WrongDestination(f"outbox {ledger.path} belongs to {known}, not to {api_root(url)}")
+        raise WrongDestination(f"outbox {numbers.path} belongs to {known}, not to {api_root(url)}")
     if not (url or known):
-        raise ConfigurationError(f"where outbox {ledger.path} delivers to is not known: set MPT_API_BASE_URL")
+        raise ConfigurationError(
+            f"where outbox {numbers.path} delivers to is not known: set MPT_API_BASE_URL"
+        )
     return url or known or ""
 
 
 def _print(line: Finding | Explained, word: str, as_json: bool) -> None:
-    parts = (word.ljust(9), line.seq, line.id, line.object, line.text)
+    seq = line.seq if line.last is None else f"{line.seq}-{line.last}"
+    parts = (word.ljust(9), seq, line.id, line.object, line.text)
     text = "  ".join(str(part) for part in parts if part is not None)
     print(output.to_json(asdict(line)) if as_json else output.printable(text), flush=True)
 
 
-def _explained(ledger: Ledger, counts: Counter[str]) -> Iterator[Explained]:
-    """What is not expected in the trail, and why."""
-    view = Inspection(ledger.path)
+def _explained(numbers: Numbers, counts: Counter[str]) -> Iterator[Explained]:
+    """What is not expected in the trail, and why; the gaps are counted with it."""
+    view = Inspection(numbers.path)
     waits = why(view.status()) or "on its way"
-    for state in _STATES[1:]:
-        for known in islice(ledger.of_state(state), _EXPLAINED):
-            text = _reason(view.story(str(known.seq)), waits)
+    for state in _OTHERS:
+        for known in islice(numbers.of_state(state), _EXPLAINED):
+            text = known.reason or _reason(view.story(str(known.seq)), waits)
             there = f"; the Audit API has it as {known.first}" if known.first else ""
-            yield Explained(state, known.seq, known.id, known.lane, text + there)
+            yield Explained(state, known.seq, None, known.id, known.lane, text + there)
         if (rest := counts[state] - _EXPLAINED) > 0:
-            yield Explained(state, None, None, None, f"and {rest:,} more")
+            yield Explained(state, None, None, None, None, f"and {rest:,} more")
+    for gap in numbers.gaps():
+        counts["gap"] += gap.last - gap.seq + 1
+        there = f"; the Audit API has {output.counted(gap.copies, 'record')} of it" if gap.copies else ""
+        yield Explained(
+            "gap", gap.seq, gap.last if gap.last > gap.seq else None, None, None, gap.reason + there
+        )
 
 
 def _reason(story: Story | None, waits: str) -> str:
@@ -113,12 +126,15 @@ def _reason(story: Story | None, waits: str) -> str:
         return "delivered meanwhile"
     said = (story.problem or {}).get("reason")
     if story.state in {"dead", "discarded"}:
-        return str(story.reason or said or "no reason is known")
+        return str(said or "no reason is known")
     return f"{story.state}: {said or waits}"
 
 
 def _verdict(counts: Counter[str]) -> str:
     wrong = ", ".join(f"{counts[kind]:,} {kind}" for kind in _WRONG if counts[kind])
-    other = ", ".join(f"{counts[state]:,} {state}" for state in _STATES[1:] if counts[state])
     text = f"{counts['delivered']:,} delivered: {wrong or 'all there, once, as captured'}"
-    return f"{text}; {other}" if other else text
+    if counts["forgotten"]:
+        text += f" ({counts['forgotten']:,} no longer kept here: by number and id)"
+    other = [f"{counts[state]:,} {state}" for state in _OTHERS if counts[state]]
+    other += [f"{counts['gap']:,} numbers without an entry"] if counts["gap"] else []
+    return "; ".join([text, ", ".join(other)] if other else [text])
