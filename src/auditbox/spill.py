@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from auditbox.errors import OutboxError
+from auditbox.outbox import ending
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -28,6 +29,7 @@ class Spill:
         self._size = size
         self.kept: deque[Draft] = deque()
         self._lock = threading.Lock()
+        ending.register(self.retry)
 
     def keep(self, draft: Draft | None, error: Exception, event: str, about: object) -> None:
         """Keeps a draft, or says what is lost where there is none or no room for it."""

@@ -108,6 +108,7 @@ class AuditTrail:
             keep_delivered=keep_delivered,
             busy_timeout=busy_timeout,
         )
+        self._spill = Spill(self.outbox.append)  # before the worker: at the end it is retried first
         self._worker = Worker(
             self.outbox,
             self._sink,
@@ -115,7 +116,6 @@ class AuditTrail:
             concurrency=settings.at_least("concurrency", concurrency, 1),
             on_dead_letter=on_dead_letter,
         )
-        self._spill = Spill(self.outbox.append)
         self._append, self._notify = self.outbox.append, self._worker.notify
 
     @classmethod
@@ -256,8 +256,8 @@ class AuditTrail:
     def spill(self, error: Exception, event: str, fields: Mapping[str, Any]) -> None:
         """Keeps, in memory and bounded, the record of an action that happened but could not be stored.
 
-        It is retried before the next capture and by the relay. Never raises: what cannot be kept is
-        logged with its event and object.
+        It is retried before the next capture, by a flush and at the end of the process. Never raises: what
+        cannot be kept is logged with its event and object.
         """
         try:
             draft = self._draft({"event": event, **fields}) if isinstance(error, OutboxError) else None

@@ -39,8 +39,8 @@ def test_an_exception_out_of_a_signal_handler_leaves_a_working_outbox(outbox: Sq
     interrupted = 0
     try:
         while interrupted < 300:
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 + interrupted * 1e-6)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + interrupted * 1e-6)
                 while True:
                     one = draft()
                     outbox.append([one])

@@ -255,7 +255,9 @@ def test_parent_and_forked_child_deliver_each_entry_once(start: Callable[..., Pr
 
 
 EXITING = """
-import atexit, sys
+import atexit, sys, threading
+late = []
+atexit.register(lambda: [action() for action in late])  # before the import: it runs when all else has ended
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from auditbox.outbox.base import Draft
@@ -265,7 +267,7 @@ from auditbox.relay.worker import Worker
 from auditbox.sinks.jsonlines import JsonLinesSink
 from auditbox.uuid7 import uuid7
 folder = Path(sys.argv[1])
-outbox = SqliteOutbox(folder / "audit.db")
+outbox = SqliteOutbox(folder / "audit.db", durability={durability!r})
 worker = Worker(outbox, JsonLinesSink(folder / "out.jsonl"), Policy(), concurrency=4)
 def capture():
     id = uuid7()
@@ -275,8 +277,8 @@ def capture():
 """
 
 
-def _run_to_the_end(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
-    code = EXITING.format(tests=str(Path(__file__).parent), body=body)
+def _run_to_the_end(folder: Path, body: str, durability: str = "crash") -> subprocess.CompletedProcess[str]:
+    code = EXITING.format(tests=str(Path(__file__).parent), body=body, durability=durability)
     return subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -297,14 +299,28 @@ def test_a_program_that_ends_delivers_first(tmp_path: Path, body: str, status: i
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
 
 
-def test_a_capture_in_a_late_exit_handler_is_stored(tmp_path: Path) -> None:
-    """Handlers that were registered earlier run after the drain; what they capture is in the outbox."""
+def test_what_an_exit_handler_captures_is_delivered(tmp_path: Path) -> None:
+    """Handlers that were registered after the import run before the drain."""
     ended = _run_to_the_end(tmp_path, "atexit.register(capture)\ncapture()")
-    assert ended.returncode == 0, ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize("durability", ["crash", "none"])
+def test_a_capture_in_a_later_exit_handler_is_stored(tmp_path: Path, durability: str) -> None:
+    """Those of before the import run after it; nothing is started again, and the next start delivers."""
+    ended = _run_to_the_end(tmp_path, "late += [capture, capture]\ncapture()", durability=durability)
+    assert (ended.returncode, ended.stderr) == (0, "")
     outbox = SqliteOutbox(tmp_path / "audit.db")
-    assert outbox.last_seq() == 2
+    assert outbox.last_seq() == 3
+    assert outbox.depth().delivered == 1
     outbox.close()
+
+
+def test_no_thread_of_ours_lives_when_the_interpreter_ends(tmp_path: Path) -> None:
+    """It would be torn out of whatever it does; a capture after it has ended starts none."""
+    show = "late += [capture, lambda: print([thread.name for thread in threading.enumerate()])]\ncapture()"
+    assert _run_to_the_end(tmp_path, show).stdout == "['MainThread']\n"
 
 
 def test_what_os_exit_leaves_behind_is_delivered_by_the_next_start(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from auditbox.errors import AuditboxError
+from auditbox.outbox import ending
 from auditbox.outbox.files import sync
 from auditbox.outbox.wake import Wake
 
@@ -81,8 +82,8 @@ class Upkeep:
                 self._start()
 
     def write_behind(self, drafts: Sequence[Draft]) -> bool:
-        """Takes drafts to be committed within milliseconds; False when too many wait already."""
-        if len(self._behind) + len(drafts) > MOST_BEHIND:
+        """Takes drafts to be committed within milliseconds; False when too many wait, or nobody will."""
+        if len(self._behind) + len(drafts) > MOST_BEHIND or ending.has_begun():
             return False
         self._behind.extend(drafts)
         self.written()
@@ -99,18 +100,19 @@ class Upkeep:
                     self._behind.popleft()
 
     def stop(self) -> None:
-        """Ends the thread; commits what is written behind."""
+        """Ends the thread; commits what is written behind, and syncs what nobody else will."""
         thread = self._thread
         self._stopped.set()
         self._wake.set()
         if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(timeout=2 * PERIOD)
         self.flush_behind()
+        self._sync()
         self._thread, self.dirty = None, False
         self._stopped.clear()
 
     def _start(self) -> None:
-        if not self._start_lock.acquire(blocking=False):
+        if ending.has_begun() or not self._start_lock.acquire(blocking=False):
             return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
         try:
             if self._thread is None:
@@ -129,15 +131,20 @@ class Upkeep:
         if outbox is None:
             self._stopped.set()
             return False
-        dirty, self.dirty = self.dirty, False
+        dirty = self.dirty
         self._guarded("write behind", self.flush_behind)
-        if dirty and outbox.durability == "crash":
-            self._guarded("sync", lambda: sync(outbox.wal))
+        self._sync()
         self._guarded("ballast", outbox.look_at_disk)
         if not dirty or outbox.wal_bytes() >= outbox.largest_wal():
             self._guarded("checkpoint", outbox.checkpoint)
             self._guarded("retention", outbox.retain)
         return dirty
+
+    def _sync(self) -> None:
+        outbox = self._outbox()
+        dirty, self.dirty = self.dirty, False
+        if dirty and outbox is not None and outbox.durability == "crash":
+            self._guarded("sync", lambda: sync(outbox.wal))
 
     def _guarded(self, what: str, action: Callable[[], object]) -> None:
         try:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from auditbox.errors import AuditboxError, OutboxError, Superseded
-from auditbox.outbox import forking
+from auditbox.outbox import ending, forking
 from auditbox.outbox.base import Now
 from auditbox.outbox.combiner import Interrupted
 from auditbox.outbox.files import FileLock
@@ -28,8 +26,6 @@ logger = logging.getLogger("auditbox.relay")
 
 ELECTION = 1.0
 """Seconds between attempts to become the relay while another process is."""
-DRAIN = 5.0
-"""The longest that the end of the process waits for delivery, in seconds."""
 _LONGEST_REST = 30.0
 _MOMENT = 0.02
 
@@ -69,6 +65,7 @@ class Worker:
         self._start_lock = threading.Lock()
         self._as_new()
         forking.register(self)
+        ending.register(self.end)
 
     def _as_new(self) -> None:
         self._thread: threading.Thread | None = None
@@ -88,14 +85,13 @@ class Worker:
 
     def start(self) -> None:
         """Starts the thread, if there is a sink and none runs yet."""
-        if self._sink is None or not self._start_lock.acquire(blocking=False):
+        if self._sink is None or ending.has_begun() or not self._start_lock.acquire(blocking=False):
             return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
         try:
             if self._thread is None:
                 # Known before it runs: an exception out of a signal handler must not start a second one.
                 self._thread = threading.Thread(target=self._run, name="auditbox-relay", daemon=True)
                 self._thread.start()
-                atexit.register(_drain, weakref.ref(self))
         except RuntimeError:  # the interpreter is going down: the next start delivers
             self._thread = None
         finally:
@@ -138,13 +134,24 @@ class Worker:
     def close(self, timeout: float) -> Flushed:
         """Delivers what it can, unless the sink is down anyway; then stops and lets go of everything."""
         deadline = time.monotonic() + timeout
-        running = self._thread is not None
-        flushed = self.flush(timeout, until_paused=True) if running else None
-        self.stop(max(0.5, deadline - time.monotonic()))
+        try:
+            flushed = self.flush(timeout, until_paused=True) if self._thread is not None else None
+        finally:
+            self.stop(max(0.5, deadline - time.monotonic()))
         if flushed is None:
             flushed = self._state()
         self._outbox.close()
         return flushed
+
+    def end(self) -> None:
+        """At the end of the process: as close, within the time that is left; the next start goes on."""
+        try:
+            if self._thread is not None:
+                self.close(ending.remaining())
+            else:
+                self._outbox.close()
+        except AuditboxError as error:
+            logger.info("not everything was delivered at exit; the next start goes on: %s", error)
 
     def _state(self) -> Flushed:
         if not self._outbox.path.exists():
@@ -293,12 +300,3 @@ class Worker:
             "relay_alive": self.alive,
             "waits": breaker.reason if breaker is not None else None,
         }
-
-
-def _drain(reference: weakref.ref[Worker]) -> None:
-    worker = reference()
-    if worker is not None and worker._thread is not None:
-        try:
-            worker.flush(DRAIN, until_paused=True)
-        except AuditboxError as error:
-            logger.info("not everything was delivered at exit; the next start goes on: %s", error)

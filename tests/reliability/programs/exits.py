@@ -8,8 +8,18 @@ import os
 import signal
 import sys
 import threading
+import time
 
-from tests.reliability.programs.common import Writer, arguments, make_trail
+
+def capture_at_exit() -> None:
+    """Registered before the library is imported: it runs when that has come to its end."""
+    if how == "atexit":
+        capture_late(5)
+
+
+atexit.register(capture_at_exit)
+
+from tests.reliability.programs.common import Writer, arguments, make_trail  # noqa: E402
 
 
 def capture_late(count: int) -> None:
@@ -21,8 +31,7 @@ def capture_late(count: int) -> None:
 given = arguments()
 faulthandler.dump_traceback_later(0.8 * given["patience"])  # one that never ends says where it stands
 how = given["how"]
-if how == "atexit":
-    # Registered before the trail's own, so that it runs after the drain and the end of the relay's thread.
+if how == "atexit, registered later":
     atexit.register(lambda: capture_late(5))
 trail = make_trail(given)
 writer, late = Writer(given, trail, "early"), Writer(given, trail, "late")
@@ -32,6 +41,7 @@ if how == "a daemon thread":
     threading.Thread(target=capture_late, args=(10**6,), daemon=True).start()
 for _ in range(given["count"]):
     writer.capture()
+time.sleep(given.get("delay", 0.0))
 match how:
     case "exception":
         raise ValueError("the program fails")
@@ -39,7 +49,8 @@ match how:
         os.kill(os.getpid(), signal.SIGTERM)
     case "SIGINT":
         os.kill(os.getpid(), signal.SIGINT)
-        signal.pause()
+        while True:  # not pause(): a thread that has just started may be the one that takes the signal
+            time.sleep(0.01)
     case "os._exit":
         os._exit(7)
     case "close, then more":
