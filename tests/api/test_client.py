@@ -1,12 +1,16 @@
 """The typed client against the emulator, over real sockets."""
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from auditbox.api import AsyncAuditApi, AuditApi, F, Retries
@@ -238,6 +242,22 @@ def test_no_redirect_is_followed(api: AuditApi, emulator: Emulator) -> None:
     assert len(emulator.requests()) == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [{"message": "ok"}, {}, {"id": 5}, {"id": None, "event": "extensions.a.b"}]
+)
+def test_a_good_answer_of_something_else(api: AuditApi, emulator: Emulator, answer: dict[str, Any]) -> None:
+    """JSON without an id is no record and no event type, whoever answers it with a good status."""
+    emulator.script({"action": "status", "status": 200, "body": answer})
+    for attempt in (
+        lambda: create(api),
+        lambda: api.records.get("AUD-0000-0000-0000-0001"),
+        lambda: api.event_types.get("AET-0000-0001"),
+        lambda: api.event_types.update("AET-0000-0001", name="N"),
+    ):
+        with pytest.raises(ApiStatusError, match="the answer is no "):
+            attempt()
+
+
 def test_a_hanging_server(emulator: Emulator) -> None:
     """A server that does not answer is an ApiConnectionError after the timeout."""
     emulator.script({"action": "hang"})
@@ -246,6 +266,64 @@ def test_a_hanging_server(emulator: Emulator) -> None:
         pytest.raises(ApiConnectionError, match="in time"),
     ):
         create(api)
+
+
+def test_every_phase_has_the_timeout() -> None:
+    """Connecting, sending, reading, and waiting for a connection."""
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json={"data": []})
+
+    with AuditApi("http://127.0.0.1:1", token=TOKEN, timeout=7, transport=httpx.MockTransport(answer)) as api:
+        list(api.records.iterate())
+        list(api.records.stream())
+    assert seen
+    assert all(phases == dict.fromkeys(("connect", "read", "write", "pool"), 7) for phases in seen)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nContent-Length: 1000\r\n"
+STREAM = HEAD + b"MPT-Streaming: true\r\nMPT-Item-Count: 2\r\n\r\n" + b'{"id": "1", "event": "e"}\n{"id'
+
+
+@pytest.mark.parametrize(
+    ("sent", "attempt"),
+    [
+        (b"", lambda api: create(api, documents={"a": "x" * 20_000_000})),  # its buffers fill up
+        (b"HTTP/1.1 200 OK\r\n", lambda api: api.records.list()),
+        (HEAD + b'\r\n{"data": [', lambda api: api.records.list()),
+        (STREAM, lambda api: list(api.records.stream())),
+    ],
+)
+def test_a_server_that_falls_silent(sent: bytes, attempt: Callable[[AuditApi], object]) -> None:
+    """While it should read, in its head, its body or a stream: an ApiConnectionError after the timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                if sent:
+                    connection.recv(65536)
+                    connection.sendall(sent)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            AuditApi(url, token=TOKEN, timeout=0.3, retries=Retries(attempts=1)) as api,
+            pytest.raises(ApiConnectionError, match="in time"),
+        ):
+            attempt(api)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    for connection in held:
+        connection.close()
 
 
 def test_a_refused_connection(emulator: Emulator) -> None:

@@ -147,11 +147,11 @@ def test_pages_by_the_servers_limit(cap: int) -> None:
 class Scripted(httpx.BaseTransport):
     """Answers one stream."""
 
-    def __init__(self, body: bytes, count: str) -> None:
-        self.body, self.count = body, count
+    def __init__(self, body: bytes, count: str, media: str = "application/jsonl") -> None:
+        self.body, self.count, self.media = body, count, media
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        headers = {"MPT-Streaming": "true", "MPT-Item-Count": self.count}
+        headers = {"MPT-Streaming": "true", "MPT-Item-Count": self.count, "Content-Type": self.media}
         return httpx.Response(200, content=self.body, headers=headers)
 
 
@@ -168,6 +168,36 @@ def test_a_broken_stream(body: bytes, count: str) -> None:
         list(api.records.stream())
 
 
+@pytest.mark.parametrize(
+    ("count", "media"),
+    [("", "application/jsonl"), ("-1", "application/jsonl"), ("1.0", ""), ("1", "application/json")],
+)
+def test_a_stream_of_which_nobody_could_say_that_it_is_whole(count: str, media: str) -> None:
+    """Without the number of its rows, or in another form than asked for, it is an error before any row."""
+    body = b'{"id": "1", "event": "e"}\n'
+    with (
+        AuditApi("http://127.0.0.1:1", token=TOKEN, transport=Scripted(body, count, media)) as api,
+        pytest.raises(ApiStatusError, match="MPT-Item-Count"),
+    ):
+        next(api.records.stream())
+
+
+@pytest.mark.parametrize("action", ["truncated", "reset"])
+def test_a_stream_that_is_cut(emulator: Emulator, action: str) -> None:
+    """In the middle of a row or before its answer: an error at last, and what came before it is right."""
+    with AuditApi(emulator.url, token=TOKEN, retries=QUICK) as api:
+        for number in range(20):
+            api.records.create(
+                event="extensions.a.b", summary=str(number), details="d", object="ORD-1111-2222"
+            )
+        whole = [row.id for row in api.records.stream()]
+        emulator.script({"action": action})
+        rows = []
+        with pytest.raises(ApiConnectionError):
+            rows.extend(row.id for row in api.records.stream())
+        assert rows == whole[: len(rows)]
+
+
 def test_a_streams_small_print() -> None:
     """Blank lines keep it alive, deleted rows count but do not come, and the last line needs no end."""
     body = (
@@ -177,20 +207,58 @@ def test_a_streams_small_print() -> None:
         assert [row.id for row in api.records.stream()] == ["1", "3"]
 
 
-@pytest.mark.parametrize("body", [{"data": {}}, {"data": [5]}, {}, {"data": [{"id": 5}]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": {}},
+        {"data": [5]},
+        {},
+        {"data": [{"id": 5}]},
+        {"data": [{"id": ["1"]}]},
+        {"data": [{"event": "e"}]},
+    ],
+)
 def test_what_is_no_list(body: dict[str, Any]) -> None:
     """A good status with something else than a list is an error of the client's tree."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=body))
-    with (
-        AuditApi("http://127.0.0.1:1", token=TOKEN, transport=transport, retries=QUICK) as api,
-        pytest.raises(ApiStatusError),
-    ):
+    with answering(body) as api, pytest.raises(ApiStatusError):
         list(api.records.iterate())
 
 
-def test_a_list_without_meta() -> None:
-    """Without $meta the page is the only one."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json={"data": [{"id": "1"}]}))
-    with AuditApi("http://127.0.0.1:1", token=TOKEN, transport=transport) as api:
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        {},
+        [],
+        "m",
+        {"pagination": [1]},
+        {"pagination": {"offset": "0", "limit": "10", "total": "1"}, "omitted": 5},
+        {"pagination": {"offset": None, "limit": None, "total": None}, "omitted": None},
+    ],
+)
+def test_a_list_with_a_strange_meta(meta: Any) -> None:
+    """Where $meta does not say how many rows there are, the page is the only one."""
+    with answering({"data": [{"id": "1"}], **({} if meta is None else {"$meta": meta})}) as api:
         assert [row.id for row in api.records.iterate()] == ["1"]
-        assert api.records.list().total == 1
+        page = api.records.list()
+        assert (page.offset, page.limit, page.total, page.omitted) == (0, 1, 1, ())
+
+
+def answering(body: Any) -> AuditApi:
+    """A client of a server that always answers this."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=body))
+    return AuditApi("http://127.0.0.1:1", token=TOKEN, transport=transport, retries=QUICK)
+
+
+def test_names_from_an_iterator_hold_for_every_page(api: AuditApi) -> None:
+    """It is read once, and asked of each page."""
+    for number in range(5):
+        api.records.create(
+            event="extensions.a.b",
+            summary=str(number),
+            details="d",
+            object="ORD-1111-2222",
+            documents={"n": number},
+        )
+    rows = api.records.iterate(select=iter(["documents"]), order=iter(["-timestamp"]), limit=2)
+    assert [row.documents for row in rows] == [{"n": number} for number in range(4, -1, -1)]

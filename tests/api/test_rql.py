@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
 
 import pytest
 
@@ -10,6 +11,18 @@ from auditbox.api.rql import Expression, F, encode
 from auditbox.errors import ConfigurationError
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
+
+
+class Kind(str, Enum):  # noqa: UP042
+    """As applications write their events down: its str() is the member's name."""
+
+    APPROVED = "extensions.shop.order.approved"
+
+
+class Level(int, Enum):
+    """The same with numbers."""
+
+    FIRST = 1
 
 
 @pytest.mark.parametrize(
@@ -22,6 +35,9 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
         (F.timestamp < NOON.replace(microsecond=1), "lt(timestamp,'2026-01-31T10:00:00.000001Z')"),
         (F.timestamp > date(2026, 1, 31), "gt(timestamp,'2026-01-31T00:00:00.000Z')"),
         (F.revision <= 5, "le(revision,'5')"),
+        (F.event == Kind.APPROVED, "eq(event,'extensions.shop.order.approved')"),
+        (F.event.in_([Kind.APPROVED]), "in(event,('extensions.shop.order.approved'))"),
+        (F.revision > Level.FIRST, "gt(revision,'1')"),
         (F.object.name == None, "eq(object.name,null())"),  # noqa: E711
         (F.object.name.is_null(), "eq(object.name,null())"),
         (F.object.name != "", "ne(object.name,empty())"),

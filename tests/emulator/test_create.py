@@ -1,6 +1,8 @@
 """Creating records: the contract's rules, lax and strict."""
 
+import json
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,7 @@ import httpx
 import pytest
 
 from auditbox.emulator import Emulator, running, shipped_seed
-from tests.emulator.conftest import CLIENT, OPERATIONS, ORDER, VENDOR, submission
+from tests.emulator.conftest import CLIENT, OPERATIONS, ORDER, TOKEN, VENDOR, submission
 
 
 def test_a_record_is_completed(http: httpx.Client) -> None:
@@ -218,6 +220,30 @@ def test_a_private_record_is_not_for_clients(connect: Callable[..., httpx.Client
         assert connect(emulator, VENDOR).get(f"/records/{private.id}").status_code == 200
         assert connect(emulator, CLIENT).get(f"/records/{private.id}").status_code == 404
         assert connect(emulator, CLIENT).get("/records").json()["data"] == []
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5000])
+def test_a_number_beyond_all_bounds(http: httpx.Client, number: str) -> None:
+    """It could not be answered as JSON again, so it is no JSON here; a large one is kept whole."""
+    head = {"Content-Type": "application/json"}
+    body = json.dumps(submission(documents={"n": 0})).replace('"n": 0', f'"n": {number}')
+    answer = http.post("/records", content=body, headers=head)
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["$"])
+    large = http.post("/records", content=body.replace(number, "9" * 400), headers=head).json()
+    assert large["documents"] == {"n": int("9" * 400)}
+
+
+def test_half_a_request_is_none(emulator: Emulator) -> None:
+    """A client that goes away before it has sent all of the body has posted nothing."""
+    body = json.dumps(submission()).encode()
+    head = f"POST /public/v1/audit/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body) + 1}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", emulator.port)) as connection:
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(65536)  # until the emulator has closed it, or answered
+    assert emulator.health()["records"] == 0
+    assert emulator.requests() == []
 
 
 def test_unusual_text_survives(http: httpx.Client) -> None:

@@ -51,6 +51,10 @@ class Listing:
     render: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("select", "order"):  # an iterator would be empty on the second page
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, str):
+                object.__setattr__(self, name, tuple(given))
         for name in ("limit", "offset"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
@@ -86,7 +90,8 @@ class Collection(Generic[T]):
     """A list resource of the API."""
 
     path: str
-    parse: Callable[[dict[str, Any]], T]
+    parse: Callable[[dict[str, Any], bool], T]
+    """A row out of its JSON; True: parts that it always has may have been taken away by ``select``."""
     retries: Retries
     by_time: bool = False
     """Whether rows have a ``timestamp`` to page by."""
@@ -99,8 +104,11 @@ class Collection(Generic[T]):
     def page(self, listing: Listing) -> Steps[Page[T]]:
         """One page."""
         raw = yield from self._fetch(listing)
-        data = [self.parse(row) for row in raw.data]
+        data = self._parsed(raw.data, listing)
         return Page(data, raw.offset, raw.limit, raw.total, raw.omitted)
+
+    def _parsed(self, rows: Iterable[dict[str, Any]], listing: Listing) -> list[T]:
+        return [self.parse(row, listing.select is not None) for row in rows]
 
     def _fetch(self, listing: Listing) -> Steps[Page[dict[str, Any]]]:
         answer = yield from exchange(self.request(listing), self.retries)
@@ -116,7 +124,7 @@ class Collection(Generic[T]):
             cursor = _ByOffset(listing)
         while cursor is not None:
             page = yield from self._fetch(cursor.listing)
-            yield [self.parse(row) for row in cursor.fresh(page.data)]
+            yield self._parsed(cursor.fresh(page.data), listing)
             cursor = cursor.after(page)
 
     def stream(self, listing: Listing) -> Steps[None]:
@@ -132,7 +140,7 @@ class Collection(Generic[T]):
         if answer is None or answer.headers.get("mpt-streaming", "").lower() != "true":
             yield from self._paged(listing)
         else:
-            yield from self._lines(answer)
+            yield from self._lines(answer, listing)
 
     def _paged(self, listing: Listing) -> Steps[None]:
         if listing.limit is None and listing.offset is None:
@@ -144,22 +152,34 @@ class Collection(Generic[T]):
             page = yield from self._fetch(replace(cursor.listing, limit=min(left or PAGE, PAGE)))
             rows = cursor.fresh(page.data)[:left]
             left = None if left is None else left - len(rows)
-            yield [self.parse(row) for row in rows]
+            yield self._parsed(rows, listing)
             cursor = cursor.after(page)
 
-    def _lines(self, answer: Answer) -> Steps[None]:
-        expected = answer.headers.get("mpt-item-count", "")
+    def _lines(self, answer: Answer, listing: Listing) -> Steps[None]:
+        expected = _announced(answer)
         read, rest = 0, b""
         while True:
             piece: bytes = yield More()
             *lines, rest = (rest + piece).split(b"\n") if piece else [rest, b""]
             rows = [_row(line) for line in lines if line.strip()]
             read += len(rows)
-            yield [self.parse(row) for row in rows if not (row.get("$meta") or {}).get("deleted")]
+            yield self._parsed((row for row in rows if not _object(row.get("$meta")).get("deleted")), listing)
             if not piece:
                 break
-        if expected.isdigit() and read != int(expected):
+        if read != expected:
             raise ApiConnectionError(f"the stream ended after {read} of {expected} rows")
+
+
+def _announced(answer: Answer) -> int:
+    """How many rows a stream will have; without that, nobody could tell a broken one from a whole one."""
+    media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    count = answer.headers.get("mpt-item-count", "")
+    if media not in {"", "application/jsonl"} or not (count.isascii() and count.isdigit()):
+        said = (
+            f"{answer.status}: the stream is no application/jsonl of a known number of rows (MPT-Item-Count)"
+        )
+        raise ApiStatusError(said, status=answer.status)
+    return int(count)
 
 
 def _row(line: bytes) -> dict[str, Any]:
@@ -178,17 +198,30 @@ def read_page(body: dict[str, Any], status: int) -> Page[dict[str, Any]]:
     Raises:
         ApiStatusError: it is no list envelope.
     """
-    data, meta = body.get("data"), body.get("$meta") or {}
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+    data, meta = body.get("data"), _object(body.get("$meta"))
+    if not isinstance(data, list) or not all(_is_row(row) for row in data):
         raise ApiStatusError(f"{status}: the answer's body is no list", status=status)
-    pagination = meta.get("pagination") or {}
-    omitted = tuple(meta.get("omitted") or ())
-    offset, limit = pagination.get("offset") or 0, pagination.get("limit")
-    total = pagination.get("total")
-    known = offset + len(data)
+    pagination, omitted = _object(meta.get("pagination")), meta.get("omitted")
+    offset = _number(pagination.get("offset"), 0)
     return Page(
-        data, offset, len(data) if limit is None else limit, known if total is None else total, omitted
+        data,
+        offset,
+        _number(pagination.get("limit"), len(data)),
+        _number(pagination.get("total"), offset + len(data)),
+        tuple(map(str, omitted)) if isinstance(omitted, list) else (),
     )
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str | None)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
 @dataclass(frozen=True, slots=True)

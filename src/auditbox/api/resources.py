@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -77,7 +77,8 @@ class _Records(Resource):
             NotFound: there is none, or the token's account may not see it.
             ApiError: it could not be read.
         """
-        return _parse(AuditRecord, (yield from _get(self._PATH, id, select, render, self.retries)))
+        row = yield from _get(self._PATH, id, select, render, self.retries)
+        return _parse(AuditRecord, row, partial=select is not None)
 
     @call
     def list(
@@ -153,7 +154,7 @@ class _Records(Resource):
         yield from self._collection().stream(_listing(filter, select, order, limit, offset, render))
 
     def _collection(self) -> Collection[AuditRecord]:
-        return Collection(self._PATH, _parser(AuditRecord), self.retries, by_time=True)
+        return Collection(self._PATH, functools.partial(_parse, AuditRecord), self.retries, by_time=True)
 
 
 class _EventTypes(Resource):
@@ -169,7 +170,8 @@ class _EventTypes(Resource):
             NotFound: there is none.
             ApiError: it could not be read.
         """
-        return _parse(EventType, (yield from _get(self._PATH, id, select, False, self.retries)))
+        row = yield from _get(self._PATH, id, select, False, self.retries)
+        return _parse(EventType, row, partial=select is not None)
 
     @call
     def list(
@@ -240,7 +242,7 @@ class _EventTypes(Resource):
         return _parse(EventType, json_object((yield from exchange(request, self.retries))))
 
     def _collection(self) -> Collection[EventType]:
-        return Collection(self._PATH, _parser(EventType), self.retries)
+        return Collection(self._PATH, functools.partial(_parse, EventType), self.retries)
 
 
 class Records(_Records, Blocking):
@@ -296,16 +298,10 @@ def _encode(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
-def _parser(model: type[M]) -> Callable[[dict[str, Any]], M]:
-    return functools.partial(_parse, model)
-
-
-def _parse(model: type[M], row: dict[str, Any]) -> M:
-    # select= can take even these away
-    whole = {
-        **dict.fromkeys((name for name, field in model.model_fields.items() if field.is_required()), ""),
-        **row,
-    }
+def _parse(model: type[M], row: dict[str, Any], partial: bool = False) -> M:
+    """A row as its model; without its id, it is one only where ``select=`` can have taken that away."""
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    whole = {**dict.fromkeys(required if partial else required - {"id"}, ""), **row}
     try:
         return model.model_validate(whole)
     except ValidationError as exc:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import Enum
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -192,8 +193,8 @@ class Property:
         return Condition(operator, self._named(), value)
 
     def _member(self, operator: str, values: Iterable[object]) -> Expression:
-        listed = (values,) if isinstance(values, str | bytes) else tuple(values)
-        if isinstance(values, str | bytes) or not listed or None in [v for v in listed if v is None]:
+        listed = () if isinstance(values, str | bytes) else tuple(values)
+        if not listed or any(value is None for value in listed):
             raise ConfigurationError(
                 f"{self._named()}: in_() and out() want a list of values, not empty, without None"
             )
@@ -239,6 +240,8 @@ def _constant(value: object) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value  # its str() would be the member's name
     if isinstance(value, str):
         try:
             value.encode()

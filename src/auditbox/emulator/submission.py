@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -25,10 +26,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
     Raises:
         Problem: 400, when it is none, is nested too deeply, or holds text that is no Unicode (a lone
-            surrogate).
+            surrogate) or a number beyond all bounds.
     """
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -54,6 +55,13 @@ def _is_deeper(value: Any, most: int) -> bool:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e400: it could not be answered as JSON again
+        raise ValueError(text)
+    return number
 
 
 def check(body: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auditbox.emulator.arrivals import Seen, object_id
@@ -65,7 +66,10 @@ class TrafficMiddleware:
         if scope["type"] != "http" or scope["path"].startswith(_OWN):
             await self.app(scope, receive, send)
             return
-        body, whole = await read_body(receive, self.traffic.max_body)
+        try:
+            body, whole = await read_body(receive, self.traffic.max_body)
+        except ClientDisconnect:
+            return  # it never was a request
         seen = self.traffic.note(scope, body)
         plan = self.traffic.plan
         fault = plan.choose(seen.method, seen.path, object_id(body) if plan.needs_object else None)
@@ -83,10 +87,15 @@ async def read_body(receive: Receive, most: int) -> tuple[bytes, bool]:
     """A request's body, and whether that is all of it: of a larger one nothing is kept beyond the limit.
 
     It is read to its end all the same: a client that still sends does not read the answer.
+
+    Raises:
+        ClientDisconnect: the client went away before it had sent all of it.
     """
     parts, length = list[bytes](), 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         part = message.get("body", b"")
         length += len(part)
         if length <= most:
