@@ -15,7 +15,7 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel_trace
 
-from auditbox.context import audit_context, bind, carry, current_scope, current_trace, scope
+from auditbox.context import Scope, audit_context, bind, carry, current_scope, current_trace
 from auditbox.errors import ConfigurationError, OutsideScope
 
 
@@ -54,7 +54,7 @@ def test_bind_refuses_unknown_names() -> None:
 
 def test_bind_writes_to_the_request() -> None:
     """Inside a block within a request the whole request learns who acts."""
-    with scope({}, is_request=True):
+    with Scope({}, is_request=True):
         with audit_context(object="ORD-1"):
             bind(actor="USR-1")
         assert actor() == "USR-1"
@@ -91,7 +91,7 @@ def test_tasks_and_their_threads_share_the_request() -> None:
     """A dependency that runs in a thread pool may bind for the request that called it."""
 
     async def serve() -> Any:
-        with scope({}, is_request=True):
+        with Scope({}, is_request=True):
             await asyncio.to_thread(bind, actor="USR-1")
             return await asyncio.ensure_future(asyncio.to_thread(actor))
 

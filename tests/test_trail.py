@@ -22,6 +22,7 @@ from auditbox.errors import (
     NoTrail,
     OutboxBusy,
     OutboxFull,
+    OutboxUnusable,
     RecordError,
     UndeclaredEvent,
     WrongDestination,
@@ -86,6 +87,43 @@ def test_records_are_stored_all_or_none(trail: AuditTrail) -> None:
     assert trail.outbox.last_seq() == 0
     assert len(trail.record_many([good] * 3)) == 3
     assert trail.outbox.last_seq() == 3
+
+
+def test_composed_now_and_stored_later(tmp_path: Path) -> None:
+    """record_many in two halves: context, checks and time of the first, the disk of the second."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+    with audit_context(actor="USR-0556-8733", object=ORDER):
+        drafts = trail.compose([{"event": "order.split"}, {"event": "order.priced"}])
+    assert not (tmp_path / "audit.db").exists()
+    with pytest.raises(RecordError, match="object"):
+        trail.compose([{"event": "order.split"}])
+    trail.store(drafts)
+    trail.close()
+    with sqlite3.connect(trail.outbox.path) as database:
+        bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM entry ORDER BY seq")]
+    assert [body["documents"]["auditbox"]["id"] for body in bodies] == [draft.id for draft in drafts]
+    assert {body["documents"]["auditbox"]["actor"]["id"] for body in bodies} == {"USR-0556-8733"}
+
+
+def test_what_is_done_is_kept_when_it_cannot_be_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """store(done=True) never raises: the very drafts wait in memory until they can be stored."""
+    (tmp_path / "folder").write_text("in the way")
+    trail = AuditTrail(tmp_path / "folder" / "audit.db", extension="shop")
+    drafts = trail.compose([{"event": "order.split", "object": ORDER}])
+    with pytest.raises(OutboxUnusable):
+        trail.store(drafts)
+    trail.store(drafts, done=True)
+    assert f"a change about '{ORDER}' waits in memory" in caplog.text
+    (tmp_path / "folder").unlink()
+    (tmp_path / "folder").mkdir()
+    trail.record("order.priced", object=ORDER)
+    trail.close()
+    with sqlite3.connect(trail.outbox.path) as database:
+        ids = [id for (id,) in database.execute("SELECT id FROM entry ORDER BY seq")]
+    assert ids[0] == drafts[0].id
+    assert len(ids) == 2
 
 
 def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:

@@ -23,12 +23,33 @@ FIELDS = frozenset({"actor", "object", "request", "documents"})
 
 
 class Scope:
-    """Values that hold inside one ``with`` block or one request; outer scopes show through."""
+    """Values that hold inside one ``with`` block or one request; outer scopes show through.
 
-    __slots__ = ("is_request", "parent", "values")
+    Args:
+        values: by their fields; the very dict, so that several scopes may share one.
+        is_request: whether this is the scope that bind() writes to.
+        joined: whether it belongs to the same request as the one around it, which bind() then writes to too.
+    """
 
-    def __init__(self, parent: Scope | None, values: dict[str, Any], *, is_request: bool = False) -> None:
-        self.parent, self.values, self.is_request = parent, values, is_request
+    __slots__ = ("is_request", "joined", "parent", "values")
+
+    def __init__(self, values: dict[str, Any], *, is_request: bool = False, joined: bool = False) -> None:
+        self.values, self.is_request, self.joined = values, is_request, joined
+        self.parent: Scope | None = None
+
+    def __enter__(self) -> Scope:
+        self.parent = _current.get()
+        _current.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Not reset(token): a generator may be finished in another Context than the one it began in, where
+        # this scope is not current and nothing may be changed. What was opened inside and never closed goes.
+        inner = _current.get()
+        while inner is not None and inner is not self:
+            inner = inner.parent
+        if inner is not None:
+            _current.set(self.parent)
 
     def get(self, field: str) -> Any:
         """The innermost value of a field, or None."""
@@ -70,26 +91,8 @@ def audit_context(
         documents: joined into the documents of every record captured inside (the innermost block's).
     """
     given = {"actor": actor, "object": object, "request": request, "documents": documents}
-    with scope({field: value for field, value in given.items() if value is not None}) as opened:
+    with Scope({field: value for field, value in given.items() if value is not None}) as opened:
         yield opened
-
-
-@contextmanager
-def scope(values: dict[str, Any], *, is_request: bool = False) -> Iterator[Scope]:
-    """Opens a scope with these values; ``is_request`` makes it the one that bind() writes to."""
-    outer = _current.get()
-    opened = Scope(outer, values, is_request=is_request)
-    _current.set(opened)
-    try:
-        yield opened
-    finally:
-        # Not reset(token): a generator may be finished in another Context than the one it began in, where
-        # this scope is not current and nothing may be changed.
-        inner = _current.get()
-        while inner is not None and inner is not opened:
-            inner = inner.parent
-        if inner is opened:
-            _current.set(outer)
 
 
 def bind(**values: Any) -> None:
@@ -109,13 +112,21 @@ def bind(**values: Any) -> None:
     unknown = values.keys() - FIELDS
     if unknown:
         raise ConfigurationError(f"bind({sorted(unknown)[0]}=…): known are {', '.join(sorted(FIELDS))}")
-    nearest = candidate = _current.get()
-    while candidate is not None and not candidate.is_request:
-        candidate = candidate.parent
-    target = candidate or nearest
-    if target is None:
+    nearest = _current.get()
+    if nearest is None:
         raise OutsideScope
-    target.values.update(values)
+    for scope in list(_of_request(nearest)) or [nearest]:
+        scope.values.update(values)
+
+
+def _of_request(scope: Scope | None) -> Iterator[Scope]:
+    """The scopes of the request under way, the innermost first: several where middleware are nested."""
+    while scope is not None:
+        if scope.is_request:
+            yield scope
+            if not scope.joined:
+                return
+        scope = scope.parent
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

@@ -138,6 +138,11 @@ class AuditTrail:
         destination = self._sink.destination if self._sink else None
         return f"AuditTrail({str(self.outbox.path)!r}, sink={destination!r})"
 
+    @property
+    def sink(self) -> Sink | None:
+        """Where records go; None: another process delivers."""
+        return self._sink
+
     def record(
         self,
         event: str,
@@ -199,37 +204,74 @@ class AuditTrail:
         Returns:
             The entries' ids, in the order given.
         """
-        drafts = [self._draft(fields) for fields in records]
-        if _interceptor is not None:
-            _interceptor(drafts)
-        elif drafts:
-            self._store(drafts)
+        drafts = self.compose(records)
+        if drafts:
+            self.store(drafts)
         return [draft.id for draft in drafts]
+
+    def compose(self, records: Iterable[Mapping[str, Any]]) -> list[Draft]:
+        """The first half of :meth:`record_many`: what :meth:`store` stores, perhaps much later.
+
+        Context, time, checks and redaction are those of this call; it touches no disk.
+
+        Raises:
+            RecordError: a value breaks a rule.
+        """
+        return [self._draft(fields) for fields in records]
+
+    def store(self, drafts: Sequence[Draft], *, done: bool = False) -> None:
+        """The other half of :meth:`record_many`: one transaction.
+
+        Args:
+            drafts: what :meth:`compose` has made; at least one.
+            done: the actions have happened whatever becomes of their records: nothing raises, and what
+                cannot be stored waits in memory and is retried.
+
+        Raises:
+            OutboxError: it could not be stored, and is not ``done``.
+        """
+        try:
+            if _interceptor is not None:
+                _interceptor(drafts)
+            else:
+                self._store(drafts)
+        except Exception as error:
+            if not done:
+                raise
+            for draft in drafts:
+                self._spill.keep(draft, error, "a change", draft.lane)
 
     async def arecord(self, event: str, /, **fields: Any) -> str:
         """As :meth:`record`, without blocking the event loop while another writer has the outbox."""
-        import asyncio
-
-        draft = self._draft({"event": event, **fields})
+        draft = self._drafted(event, fields)
         if _interceptor is not None:
             _interceptor((draft,))
         elif not self._spill.kept and self.outbox.try_append((draft,)):
-            self._worker.notify()
+            self._notify()
         else:
-            # Shielded: the action has happened, whatever becomes of the task that waits for its record.
-            try:
-                await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._store, (draft,))))
-            except RuntimeError:  # the loop's executor has shut down
-                self._store((draft,))
+            await self._store_elsewhere((draft,))
         return draft.id
 
-    def _draft(self, fields: Mapping[str, Any]) -> Draft:
+    async def _store_elsewhere(self, drafts: Sequence[Draft]) -> None:
+        """In a thread, shielded: the action has happened, whatever becomes of the task that waits for it."""
+        import asyncio
+
         try:
-            event = fields["event"]
+            await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._store, drafts)))
+        except RuntimeError:  # the loop's executor has shut down
+            self._store(drafts)
+
+    def _draft(self, record: Mapping[str, Any]) -> Draft:
+        fields = dict(record)
+        try:
+            event = fields.pop("event")
         except KeyError:
             raise RecordError("event", None, "every record names its event") from None
+        return self._drafted(event, fields)
+
+    def _drafted(self, event: str, fields: Mapping[str, Any]) -> Draft:
         try:
-            return self._compose(event, **{key: value for key, value in fields.items() if key != "event"})
+            return self._compose(event, **fields)
         except TypeError as error:
             unknown = fields.keys() - settings.RECORD_FIELDS
             if not unknown:
@@ -260,7 +302,7 @@ class AuditTrail:
         cannot be kept is logged with its event and object.
         """
         try:
-            draft = self._draft({"event": event, **fields}) if isinstance(error, OutboxError) else None
+            draft = self._drafted(event, fields) if isinstance(error, OutboxError) else None
         except Exception as again:  # noqa: BLE001 - after the action nothing raises
             error, draft = again, None
         self._spill.keep(draft, error, event, fields.get("object"))

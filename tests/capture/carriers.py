@@ -48,9 +48,13 @@ def by_asgi(
     body: bytes = b"",
     gone_after: int | None = None,
     on_part: Callable[[], None] = lambda: None,
+    inside: dict[str, Any] | None = None,
     **options: Any,
 ) -> Seen:
-    """Serves one request; the client is gone after so many parts of the body."""
+    """Serves one request; the client is gone after so many parts of the body.
+
+    ``inside`` are the options of a second middleware, between the first one and the application.
+    """
     seen = Seen()
 
     async def app(asgi: Any, receive: Any, send: Any) -> None:
@@ -77,7 +81,8 @@ def by_asgi(
 
     raw = [(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     asgi = {"type": "http", "method": method, "path": path, "headers": raw, "client": ("192.0.2.1", 1)}
-    asyncio.run(AuditMiddleware(app, **options)(asgi, receive, send))  # type: ignore[arg-type]
+    wrapped = app if inside is None else AuditMiddleware(app, **inside)
+    asyncio.run(AuditMiddleware(wrapped, **options)(asgi, receive, send))  # type: ignore[arg-type]
     return seen
 
 
@@ -90,6 +95,7 @@ def by_wsgi(
     body: bytes = b"",
     gone_after: int | None = None,
     on_part: Callable[[], None] = lambda: None,
+    inside: dict[str, Any] | None = None,
     **options: Any,
 ) -> Seen:
     """The same, with the standard library's validator on both sides of the middleware."""
@@ -131,7 +137,10 @@ def by_wsgi(
         **named,
     }
     # The validator wants an environment that is exactly a dict, and reads what it is given.
-    result: Any = validator(WsgiAuditMiddleware(validator(app), **options))(environ, start_response)  # type: ignore[arg-type]
+    wrapped: Any = validator(app)
+    if inside is not None:
+        wrapped = validator(WsgiAuditMiddleware(wrapped, **inside))
+    result: Any = validator(WsgiAuditMiddleware(wrapped, **options))(environ, start_response)  # type: ignore[arg-type]
     try:
         for part in result:
             if len(seen.parts) == gone_after:

@@ -14,7 +14,7 @@ from auditbox import default as defaults
 from auditbox.capture.asgi import AuditMiddleware
 from auditbox.capture.decorator import audited
 from auditbox.capture.request import Request
-from auditbox.context import audit_context, bind, current_scope, scope
+from auditbox.context import Scope, audit_context, bind, current_scope
 from auditbox.errors import OutboxFull
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
@@ -357,7 +357,7 @@ def test_a_request_begins_without_the_one_before() -> None:
         assert current is not None
         known.append([current.get(field) for field in ("actor", "object", "documents")])
 
-    with audit_context(actor="SYSTEM"), scope({"object": OTHER, "documents": {}}, is_request=True):
+    with audit_context(actor="SYSTEM"), Scope({"object": OTHER, "documents": {}}, is_request=True):
         bind(actor="USR-0000-0001")
         with audit_context(object=ORDER):
             call(AuditMiddleware(answering(before=look)), http())

@@ -23,7 +23,7 @@ from opentelemetry import trace as otel_trace
 
 from auditbox import default as defaults
 from auditbox.capture.handler import AuditContextFilter, AuditHandler
-from auditbox.context import audit_context, scope
+from auditbox.context import Scope, audit_context
 from auditbox.errors import ConfigurationError
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
@@ -322,7 +322,7 @@ def test_the_filter_carries_context_through_a_queue(trail: AuditTrail, records: 
 
     def lines(log: logging.Logger) -> None:
         token = otel_context.attach(otel_trace.set_span_in_context(span))
-        with scope({"actor": "USR-0556-8733", "request": {"id": "req-1"}}, is_request=True) as opened:
+        with Scope({"actor": "USR-0556-8733", "request": {"id": "req-1"}}, is_request=True) as opened:
             with audit_context(object=OTHER):
                 log.info("x", extra={"audit": {"event": "order.approved"}})
             opened.values["actor"] = "USR-0000-0001"

@@ -161,6 +161,30 @@ def test_nothing_of_a_request_is_left_for_the_next(serve: Serve, records: Captur
     assert set(second.documents or ()) == {"auditbox"}
 
 
+@pytest.mark.parametrize("inner", ["recording", "binding"])
+def test_one_middleware_inside_another(serve: Serve, records: CapturedRecords, inner: str) -> None:
+    """What the application binds is known to the outer one too, also of a stream; each has its own route."""
+    options: dict[str, Any] = {"every": {"event": "http.inner"}} if inner == "recording" else {}
+
+    def parts() -> Iterator[bytes]:
+        bind(documents={"order": {"id": OTHER}})
+        yield b"1"
+
+    def view(body: bytes) -> Reply:
+        bind(actor="USR-0556-8733", object=OTHER, request={"id": "mine"})
+        return Reply(parts=parts())
+
+    serve(view, path=PATH, inside=options, every={"event": "http.outer", "at": "end"})
+    record = records.one("http.outer")
+    assert record.object is not None
+    assert (record.object.id, record.auditbox["actor"]["id"]) == (OTHER, "USR-0556-8733")
+    assert (record.auditbox["request"]["id"], record.auditbox["request"]["status"]) == ("mine", 200)
+    assert (record.documents or {})["order"] == {"id": OTHER}
+    assert record.auditbox["request"]["route"] == PATH
+    assert len(records.all("http.inner")) == (inner == "recording")
+    assert current_scope() is None
+
+
 # --- how much is sent, and when the record is made
 
 

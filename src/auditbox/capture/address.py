@@ -38,14 +38,16 @@ class Proxies:
         if header is not None and header not in HEADERS:
             raise ConfigurationError(f"forwarded_header={header!r}: one of {', '.join(HEADERS)}")
         names = {trusted} if isinstance(trusted, str) else set(trusted)
-        self._any = "*" in names
-        self._unix = self._any or "unix" in names
+        self.trusting = bool(names)
+        """Whether there is any; else the peer's address is the client's."""
+        self._every = "*" in names
+        self._unix = self._every or "unix" in names
         self._networks = [_network(name) for name in names - {"*", "unix"}]
         self._headers = HEADERS if header is None else (header,)
 
     def client(self, peer: str | None, headers: Mapping[str, str]) -> str | None:
         """The client's address as far as it can be believed; the peer's own where no proxy is trusted."""
-        if not self._unix and not self._networks:
+        if not self.trusting:
             return peer
         known = _parsed(peer or "")
         if not (self._trusts(known) if known else self._unix):
@@ -61,7 +63,7 @@ class Proxies:
         return address
 
     def _trusts(self, address: Address) -> bool:
-        return self._any or any(address in network for network in self._networks)
+        return self._every or any(address in network for network in self._networks)
 
     def _hops(self, headers: Mapping[str, str]) -> list[str]:
         for name in self._headers:

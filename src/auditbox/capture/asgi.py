@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
 
+from auditbox.capture.address import Proxies
 from auditbox.capture.http import Auditor
+from auditbox.capture.http_bodies import Body
 from auditbox.capture.http_exchange import Exchange
 from auditbox.capture.http_refusal import Refusal
 from auditbox.capture.request import Request
-from auditbox.capture.rules import Routes, Statuses
 from auditbox.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from auditbox.trail import AuditTrail
 
 AsgiScope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,7 +28,7 @@ _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 _BODIES = frozenset({"http.response.body", "websocket.http.response.body"})
 
 
-class AuditMiddleware:
+class AuditMiddleware(Auditor[ASGIApp]):
     """Binds each request's context for everything captured inside it, and records what the rules name.
 
     The record is in the outbox before the first byte of the answer leaves: a client that saw an answer has
@@ -70,37 +68,7 @@ class AuditMiddleware:
             not declare.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        trail: AuditTrail | str | None = None,
-        routes: Routes | None = None,
-        every: Mapping[str, Any] | str | None = None,
-        statuses: Statuses | None = None,
-        actor: Any = None,
-        fail_closed: bool | None = None,
-        trusted_proxies: Iterable[str] | str = (),
-        forwarded_header: str | None = None,
-    ) -> None:
-        self.app = app
-        self._wrong: ConfigurationError | None = None
-        try:
-            self._auditor = Auditor(
-                trail=trail,
-                routes=routes,
-                every=every,
-                statuses=statuses,
-                actor=actor,
-                fail_closed=fail_closed,
-                trusted_proxies=trusted_proxies,
-                forwarded_header=forwarded_header,
-            )
-        except ConfigurationError as error:
-            if not _is_built_late():
-                raise
-            logger.critical("AuditMiddleware: %s", error)
-            self._wrong = error
+    _broken: ConfigurationError | None = None
 
     async def __call__(self, asgi: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
@@ -108,34 +76,32 @@ class AuditMiddleware:
         if kind == "lifespan":
             await self._lifespan(asgi, receive, send)
             return
-        if self._wrong is not None:
-            raise self._wrong
+        if self._broken is not None:
+            raise self._broken
         if kind not in ("http", "websocket"):
             await self.app(asgi, receive, send)
             return
-        request = self._request(asgi)
-        exchange = self._auditor.exchange(request, nested=_MARK in asgi)
-        asgi[_MARK] = (
-            True  # not the request, which holds the scope: only the garbage collector would free both
-        )
+        exchange = Exchange(self, AsgiRequest(asgi, self.proxies), nested=_MARK in asgi)
+        # Not the request, which holds the scope: only the garbage collector would free both.
+        asgi[_MARK] = True
         with exchange.scope():
             if not exchange.concerned:
                 await self.app(asgi, receive, send)
-            elif (refusal := exchange.refusal()) is not None:
+            elif (refusal := self.refusal(exchange)) is not None:
                 await _refuse(refusal, kind, send)
             else:
-                await self._serve(exchange, (asgi, receive, send))
+                await self._serve(exchange, asgi, receive, send)
 
-    async def _serve(self, exchange: Exchange, call: tuple[AsgiScope, Receive, Send]) -> None:
-        asgi, receive, send = call
-
+    async def _serve(self, exchange: Exchange, asgi: AsgiScope, receive: Receive, send: Send) -> None:
         async def send_recorded(message: Message) -> None:
             if not exchange.settled and _note(exchange, message):
                 await exchange.arecord()
             await send(message)
 
+        if exchange.request_body is not None:
+            receive = _kept(exchange.request_body, receive)
         try:
-            await self.app(asgi, _kept(exchange, receive), send_recorded)
+            await self.app(asgi, receive, send_recorded)
         except Exception as error:
             exchange.failed(error)
             await exchange.arecord()
@@ -145,42 +111,63 @@ class AuditMiddleware:
             exchange.failed(error)
             exchange.record()
             raise
-        # A websocket ends like this, a stream whose client has gone, and what gave no answer.
-        exchange.finished(complete=asgi["type"] == "websocket" and exchange.request.status is not None)
-        await exchange.arecord()
+        if not exchange.settled:
+            # A websocket ends like this, a stream whose client has gone, and what gave no answer.
+            exchange.finished(complete=asgi["type"] == "websocket" and exchange.request.status is not None)
+            await exchange.arecord()
 
     async def _lifespan(self, asgi: AsgiScope, receive: Receive, send: Send) -> None:
         """What is wrong keeps the server from starting, as far as it is known by then."""
         try:
-            if self._wrong is not None:
-                raise self._wrong
-            self._auditor.check()
+            if self._broken is not None:
+                raise self._broken
+            self.check()
         except ConfigurationError as error:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"AuditMiddleware: {error}"})
             raise
         await self.app(asgi, receive, send)
 
-    def _request(self, asgi: AsgiScope) -> Request:
-        root = asgi.get("root_path", "")
-        path, client = asgi["path"], asgi.get("client")
+    def _refuse_to_start(self, error: ConfigurationError) -> None:
+        """At once, or with the lifespan where servers would swallow what is raised now."""
+        if not _is_built_late():
+            raise error
+        logger.critical("AuditMiddleware: %s", error)
+        self._broken = error
+
+
+class AsgiRequest(Request):
+    """One HTTP request or websocket, from its scope."""
+
+    scope: AsgiScope
+
+    def __init__(self, asgi: AsgiScope, proxies: Proxies) -> None:
+        root, path = asgi.get("root_path", ""), asgi["path"]
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             path = path[len(root) :]
-        peer = client[0] if client else None
-        return Request(
-            asgi.get("method", "WEBSOCKET"),
-            path,
-            root,
-            asgi,
-            headers=lambda: _headers(asgi["headers"]),
-            client=lambda headers: self._auditor.client(peer, headers),
-            routed=lambda: _routed(asgi),
-        )
+        super().__init__(asgi.get("method", "WEBSOCKET"), path, root, asgi, proxies)
+
+    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
+        """What FastAPI and Starlette leave in the scope once they have found the route."""
+        asgi = self.scope
+        tail = getattr(asgi.get("route"), "path", None)
+        return tail if type(tail) is str else None, asgi.get("path_params") or {}
+
+    def _read_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for name, value in self.scope["headers"]:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return headers
+
+    def _peer(self) -> str | None:
+        client = self.scope.get("client")
+        return client[0] if client else None
 
 
 def _is_built_late() -> bool:
     """Whether Starlette constructs the middleware now, where servers swallow what is raised."""
-    return sys._getframe(2).f_code.co_name == "build_middleware_stack"
+    return sys._getframe(3).f_code.co_name == "build_middleware_stack"
 
 
 def _note(exchange: Exchange, message: Message) -> bool:
@@ -213,11 +200,8 @@ def _note(exchange: Exchange, message: Message) -> bool:
     return True
 
 
-def _kept(exchange: Exchange, receive: Receive) -> Receive:
-    """The server's own ``receive``, or one that keeps what passes where a rule asks for it."""
-    body = exchange.request_body
-    if body is None:
-        return receive
+def _kept(body: Body, receive: Receive) -> Receive:
+    """``receive`` that keeps what passes."""
 
     async def receive_kept() -> Message:
         message = await receive()
@@ -225,20 +209,6 @@ def _kept(exchange: Exchange, receive: Receive) -> Receive:
         return message
 
     return receive_kept
-
-
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in raw:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
-
-
-def _routed(asgi: AsgiScope) -> tuple[str | None, Mapping[str, Any]]:
-    """What FastAPI and Starlette leave in the scope once they have found the route."""
-    tail = getattr(asgi.get("route"), "path", None)
-    return tail if isinstance(tail, str) else None, asgi.get("path_params") or {}
 
 
 async def _refuse(refusal: Refusal, kind: str, send: Send) -> None:

@@ -62,6 +62,15 @@ class Fields:
         values: dict[str, Any] = {}
         unresolved: dict[str, str] = {}
         for field, node in self._nodes.items():
+            # What most rules are made of, without a call; None and what is missing is told below.
+            if type(node) is str:
+                values[field] = node
+                continue
+            if type(node) is Template and node.name is not None and field not in TEXTS:
+                value = namespace.get(node.name)
+                if value is not None:
+                    values[field] = value
+                    continue
             if field == "documents" and isinstance(node, dict):
                 values[field] = _each(node, field, namespace, subject, unresolved)
                 continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import error_text, summary_of
-from auditbox.context import current_scope, current_trace, scope
+from auditbox.context import Scope, current_scope, current_trace
 from auditbox.errors import RecordError
 from auditbox.settings import RECORD_FIELDS
 
@@ -147,7 +147,7 @@ def _capture_carried(
     if carried["error"]:
         fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
     fields.setdefault("occurred_at", _created(record))
-    with scope(dict(carried["context"])), _trace(carried["trace"]):
+    with Scope(dict(carried["context"])), _trace(carried["trace"]):
         trail.record(event, **fields)
 
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from auditbox.capture.address import Proxies
-from auditbox.capture.http_exchange import Exchange
 from auditbox.capture.http_refusal import Refusal, refused
 from auditbox.capture.lookup import trail_finder
-from auditbox.capture.request import Request
 from auditbox.capture.rules import Routes, Rule, Rules, Statuses
 from auditbox.errors import AuditboxError, ConfigurationError, NoTrail, RecordError
 from auditbox.trail import AuditTrail
 
+if TYPE_CHECKING:
+    from auditbox.capture.http_exchange import Exchange
+
 logger = logging.getLogger("auditbox.capture")
 
 
-class Auditor:
-    """Records the requests that its rules name. Holds what one middleware was configured with.
+App = TypeVar("App")
 
-    The arguments are those of :class:`~auditbox.capture.asgi.AuditMiddleware`.
+
+class Auditor(Generic[App]):
+    """Records the requests that its rules name: what every middleware of ours is, whatever carries them.
+
+    Args:
+        app: the application inside; the other arguments are described at
+            :class:`~auditbox.capture.asgi.AuditMiddleware`.
 
     Raises:
         ConfigurationError: a rule, template or address that cannot work; an event that the trail which was
@@ -30,6 +36,7 @@ class Auditor:
 
     def __init__(
         self,
+        app: App,
         *,
         trail: AuditTrail | str | None = None,
         routes: Routes | None = None,
@@ -40,23 +47,22 @@ class Auditor:
         trusted_proxies: Iterable[str] | str = (),
         forwarded_header: str | None = None,
     ) -> None:
-        self.find: Callable[[], AuditTrail] = trail_finder(trail)
+        self.app = app
         self._fail_closed = fail_closed
-        self.rules = Rules(routes, every, statuses, actor)
-        self.client = Proxies(trusted_proxies, forwarded_header).client
         self._checked: object = None
         self._wrong: ConfigurationError | None = None
-        if isinstance(trail, AuditTrail):
-            self.check()
+        try:
+            self.find: Callable[[], AuditTrail] = trail_finder(trail)
+            self.rules = Rules(routes, every, statuses, actor)
+            self.proxies = Proxies(trusted_proxies, forwarded_header)
+            if isinstance(trail, AuditTrail):
+                self.check()
+        except ConfigurationError as error:
+            self._refuse_to_start(error)
 
-    def exchange(self, request: Request, *, nested: bool = False) -> Exchange:
-        """A request that begins, and the answer it will get.
-
-        Args:
-            request: what is known of it.
-            nested: whether another middleware of ours has opened this very request already.
-        """
-        return Exchange(self, request, nested=nested)
+    def _refuse_to_start(self, error: ConfigurationError) -> None:
+        """What is wrong with the arguments."""
+        raise error
 
     def check(self) -> None:
         """Raises if a rule names an event that the trail would refuse; nothing where there is no trail yet.
@@ -65,11 +71,11 @@ class Auditor:
             ConfigurationError: as said, or a dotted name of a trail that leads nowhere.
         """
         try:
-            wrong = self._wrong_with(self.find())
+            self._look_at(self.find())
         except NoTrail:
             return
-        if wrong is not None:
-            raise wrong
+        if self._wrong is not None:
+            raise self._wrong
 
     def refusal(self, exchange: Exchange) -> Refusal | None:
         """Why the request must not be served: ``fail_closed``, and its record could not be stored."""
@@ -77,25 +83,27 @@ class Auditor:
             trail = self.find()
         except AuditboxError as error:
             return refused(exchange.request, error) if self._fail_closed else None
-        wrong = self._wrong_with(trail)
+        if trail is not self._checked:
+            self._look_at(trail)
         if not (trail.fail_closed if self._fail_closed is None else self._fail_closed):
             return None
         try:
-            if wrong is not None:
-                raise wrong
+            if self._wrong is not None:
+                raise self._wrong
             exchange.check_object()
             trail.ready()
         except Exception as error:  # noqa: BLE001 - closed means closed, whatever the reason
             return refused(exchange.request, error)
         return None
 
-    def _wrong_with(self, trail: AuditTrail) -> ConfigurationError | None:
-        if trail is not self._checked:
-            self._wrong = _undeclared(self.rules, trail) if isinstance(trail, AuditTrail) else None
-            self._checked = trail
-            if self._wrong is not None:
-                logger.error("requests that should be recorded will not be: %s", self._wrong)
-        return self._wrong
+    def _look_at(self, trail: AuditTrail) -> None:
+        """Finds out once for each trail whether it would refuse an event, and says so."""
+        if trail is self._checked:
+            return
+        self._wrong = _undeclared(self.rules, trail) if isinstance(trail, AuditTrail) else None
+        self._checked = trail
+        if self._wrong is not None:
+            logger.error("requests that should be recorded will not be: %s", self._wrong)
 
 
 def _undeclared(rules: Iterable[Rule], trail: AuditTrail) -> ConfigurationError | None:

@@ -11,11 +11,10 @@ from auditbox.capture.http_bodies import Body
 from auditbox.capture.http_store import Made
 from auditbox.capture.request import LiveInfo, Request
 from auditbox.capture.rules import Rule
-from auditbox.context import FIELDS, Scope, _current, current_scope
+from auditbox.context import FIELDS, Scope, current_scope
 
 if TYPE_CHECKING:
     from auditbox.capture.http import Auditor
-    from auditbox.capture.http_refusal import Refusal
 
 logger = logging.getLogger("auditbox.capture")
 
@@ -38,25 +37,32 @@ class Exchange:
     _begun = _ended = False
     _sent, _content_type = 0, ""
 
-    def __init__(self, auditor: Auditor, request: Request, *, nested: bool) -> None:
+    def __init__(self, auditor: Auditor[Any], request: Request, *, nested: bool) -> None:
+        """Begins with the request.
+
+        Args:
+            auditor: whose rules count.
+            request: what is known of it.
+            nested: whether another middleware of ours has opened this very request already.
+        """
+        rules = auditor.rules
         self.request = request
         self._auditor = auditor
+        self._nested = nested
         self._values = _scope_values(request, nested=nested)
-        self._candidates = auditor.rules.candidates(request)
-        self.concerned = request.concerned = auditor.rules.concern(request, self._candidates)
+        self._candidates = rules.candidates(request)
+        self.concerned = request.concerned = rules.concern(request, self._candidates)
         """Whether a rule may want the request; else nothing needs to be told."""
         self.settled = not self.concerned
         """Whether nothing more can be recorded."""
-        if auditor.rules.want_bodies:
+        if rules.want_bodies:
             self.request_body, self.response_body = self._bodies()
+        if nested:
+            request.concerned |= _is_concerned_outside()
 
-    def scope(self) -> Bound:
+    def scope(self) -> Scope:
         """Binds the request's context. May be opened again, for an answer that is made bit by bit."""
-        return Bound(self._values)
-
-    def refusal(self) -> Refusal | None:
-        """What to answer instead of serving the request; None: it may be served."""
-        return self._auditor.refusal(self)
+        return Scope(self._values, is_request=True, joined=self._nested)
 
     def check_object(self) -> None:
         """Raises the RecordError of an object that cannot be one, where the path alone decides it."""
@@ -81,10 +87,12 @@ class Exchange:
             content_type: what the body is.
         """
         if not self._begun:
-            self.request.ended(status, self.request.error if error is None else error)
+            request = self.request
+            request.status = status
+            if error is not None:
+                request.error = error
             self._content_type = content_type
-            no_body = self.request.method == "HEAD" or status in _NO_BODY
-            self.request.bytes_out = 0 if no_body else length
+            request.bytes_out = 0 if request.method == "HEAD" or status in _NO_BODY else length
 
     def sending(self, part: bytes = b"") -> None:
         """The next part of the answer's body leaves; from now on the status stands."""
@@ -109,8 +117,8 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """An exception leaves the application; the caller raises it again, unchanged."""
         if not self._begun:
-            self.request.ended(500 if isinstance(error, Exception) else None, error)
-            self.request.bytes_out = None
+            self.request.status = 500 if isinstance(error, Exception) else None
+            self.request.error, self.request.bytes_out = error, None
         elif not self._ended:
             self.request.error = error
         self.finished(complete=False)
@@ -173,7 +181,8 @@ class Exchange:
             return None
         fields, unresolved = rule.fields(request)
         self._settle_info()
-        self._add_bodies(rule, fields)
+        if self.request_body is not None or self.response_body is not None:
+            self._add_bodies(rule, fields)
         success = request.complete and request.error is None and (request.status or 500) < 400
         outcome = fields["outcome"] = outcome_of(request.seconds, request.error, success=success)
         if request.bytes_out is not None:
@@ -188,8 +197,9 @@ class Exchange:
         """Nothing changes any more: it is read once. What the application has bound itself wins."""
         bound = self._values.get("request")
         info = self.request.info()
-        own = bound if isinstance(bound, Mapping) and not isinstance(bound, LiveInfo) else {}
-        self._values["request"] = {**info, **own} if own else info
+        if type(bound) is not LiveInfo and isinstance(bound, Mapping):
+            info.update(bound)
+        self._values["request"] = info
 
     def _add_bodies(self, rule: Rule, fields: dict[str, Any]) -> None:
         documents = {}
@@ -201,28 +211,6 @@ class Exchange:
         given = fields.get("documents") or {}
         if documents and isinstance(given, dict):
             fields["documents"] = {**documents, **given}
-
-
-class Bound:
-    """``auditbox.context.scope`` for a request, at a third of its price: each bit of an answer pays it."""
-
-    __slots__ = ("_opened", "_values")
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._values = values
-
-    def __enter__(self) -> Scope:
-        opened = self._opened = Scope(_current.get(), self._values, is_request=True)
-        _current.set(opened)
-        return opened
-
-    def __exit__(self, *error: object) -> None:
-        # Whatever was opened inside and not closed goes with it.
-        inner = _current.get()
-        while inner is not None and inner is not self._opened:
-            inner = inner.parent
-        if inner is not None:
-            _current.set(inner.parent)
 
 
 def _scope_values(request: Request, *, nested: bool) -> dict[str, Any]:
@@ -243,3 +231,10 @@ def _scope_values(request: Request, *, nested: bool) -> dict[str, Any]:
             base = around.parent
         around = around.parent
     return {field: base.get(field) if base else None for field in FIELDS} | {"request": info}
+
+
+def _is_concerned_outside() -> bool:
+    """Whether the middleware around this one may want to record the request."""
+    outer = current_scope()
+    info = outer.get("request") if outer is not None else None
+    return type(info) is LiveInfo and info.request.concerned

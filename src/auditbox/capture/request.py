@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
-from auditbox.capture.paths import braced, whole_template
-
-Routed = Callable[[], tuple[str | None, Mapping[str, Any]]]
+from auditbox.capture.address import Proxies
+from auditbox.capture.paths import whole_template
 
 _LONGEST_ID = 128
 _LONGEST_TEXT = 512
@@ -19,15 +18,14 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(
 class Request:
     """One request, as the callables of a rule get it: once the application has answered it.
 
+    What carries it makes a class of it, with :meth:`routed` and the two that read headers and peer.
+
     Args:
         method: in capitals.
         path: the path as the application sees it, below ``root``.
         root: what a server or a mount took off before the application (ASGI's ``root_path``).
         scope: the ASGI scope or WSGI environment itself, for whatever is not here.
-        headers: reads the headers, by their names in small letters.
-        client: tells the client's address from the headers.
-        routed: tells the template of the route, or of the end of it that the framework knows, and the
-            path parameters.
+        proxies: whose word about the client's address counts.
     """
 
     # As the class's own until they are known: each request would pay for setting them.
@@ -47,20 +45,22 @@ class Request:
     rule_params: Mapping[str, Any] = {}
     _read: Mapping[str, str] | None = None
 
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        root: str,
-        scope: Mapping[str, Any],
-        *,
-        headers: Callable[[], Mapping[str, str]],
-        client: Callable[[Mapping[str, str]], str | None],
-        routed: Routed,
-    ) -> None:
+    def __init__(self, method: str, path: str, root: str, scope: Mapping[str, Any], proxies: Proxies) -> None:
         self.method, self.path, self.root, self.scope = method, path, root, scope
-        self._headers, self._client, self._routed = headers, client, routed
+        self._proxies = proxies
         self._started = perf_counter()
+
+    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
+        """What the framework knows: the route's template, or the end of it, or None; and the parameters."""
+        return None, {}
+
+    def _read_headers(self) -> Mapping[str, str]:
+        """The headers, by their names in small letters."""
+        raise NotImplementedError
+
+    def _peer(self) -> str | None:
+        """The address at the other end of the connection."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self.status or ''}>"
@@ -69,13 +69,14 @@ class Request:
     def headers(self) -> Mapping[str, str]:
         """The headers by their names in small letters; several of one name are joined with a comma."""
         if self._read is None:
-            self._read = self._headers()
+            self._read = self._read_headers()
         return self._read
 
     @property
     def address(self) -> str | None:
         """The client's address; behind proxies only where they are trusted."""
-        return self._client(self.headers)
+        peer = self._peer()
+        return self._proxies.client(peer, self.headers) if self._proxies.trusting else peer
 
     @property
     def user_agent(self) -> str | None:
@@ -91,11 +92,6 @@ class Request:
         if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
             return trace[1]
         return headers.get("mpt-task-id", "").strip()[:_LONGEST_ID] or None
-
-    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
-        """The template that the framework knows, or None, and the path parameters that it found."""
-        tail, params = self._routed()
-        return (tail if tail is None or "<" not in tail else braced(tail)), params
 
     @property
     def route(self) -> str:
@@ -121,10 +117,6 @@ class Request:
     def seconds(self) -> float:
         """How long ago the request came."""
         return perf_counter() - self._started
-
-    def ended(self, status: int | None, error: BaseException | None = None) -> None:
-        """Called when the answer's status is known, or the application has raised."""
-        self.status, self.error = status, error
 
     def unresolve(self, field: str, why: str) -> None:
         """Notes what could not be found out; the record says so."""

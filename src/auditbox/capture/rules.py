@@ -96,7 +96,9 @@ class Rule:
 
     def fields(self, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
         """The record's fields, and what could not be found out."""
-        return self._fields.resolve({**request.path_params, "request": request}, request)
+        # The path's parameters, as the framework converted them: request.path_params without its frame.
+        names = {**request.rule_params, **request.routed()[1], "request": request}
+        return self._fields.resolve(names, request)
 
 
 class Route:
@@ -114,13 +116,9 @@ class Route:
         if len(self.names) != len(set(self.names)) or set("{}") & set(literals(self.path)):
             raise ConfigurationError(f"routes: {key!r}: parameters are {{name}}, each name once")
         self.shape = shape(self.path)
-        self._pattern = compiled(self.path)
+        self.fullmatch = compiled(self.path).fullmatch
+        """Matches a path; its groups are the parameters."""
         self.rule = None if spec is None else Rule(spec, f"routes[{key!r}]", self.names, defaults)
-
-    def match(self, request: Request) -> Mapping[str, Any] | None:
-        """The path's parameters, or None where the path is another one; the method is not looked at."""
-        found = self._pattern.fullmatch(request.path)
-        return None if found is None else found.groupdict()
 
 
 Candidates = list[tuple[Route, Mapping[str, Any]]]
@@ -180,9 +178,9 @@ class Rules:
         """The routes that this request may be meant by; which one, is the framework's to say."""
         found: Candidates = []
         for route in self._by_method.get(request.method, self._any_method):
-            params = route.match(request)
-            if params is not None:
-                found.append((route, params))
+            match = route.fullmatch(request.path)
+            if match is not None:
+                found.append((route, match.groupdict()))
         return found
 
     def rest(self, request: Request) -> Rule | None:
@@ -191,11 +189,12 @@ class Rules:
 
     def concern(self, request: Request, candidates: Candidates | None = None) -> bool:
         """Whether the request, which is still to be served, may have to be recorded."""
-        if self._choose is not None or self.rest(request) is not None:
-            return True
         if candidates is None:
             candidates = self.candidates(request)
-        return any(route.rule is not None for route, _ in candidates)
+        for route, _ in candidates:  # no any(): each request would pay for its generator
+            if route.rule is not None:
+                return True
+        return self._choose is not None or self.rest(request) is not None
 
     def rule(self, request: Request, candidates: Candidates | None = None) -> Rule | None:
         """The rule for a request that was answered; tells the request its route and parameters."""

@@ -82,11 +82,14 @@ class Template:
         ConfigurationError: a brace without its partner, a path that is none, or an unknown name.
     """
 
-    __slots__ = ("_parts", "source")
+    __slots__ = ("_parts", "name", "source")
 
     def __init__(self, source: str, names: Collection[str] | None = None) -> None:
         self.source = source
         self._parts: tuple[str | Path | _Fixed, ...] = tuple(_parse(source))
+        only = self._parts[0] if len(self._parts) == 1 else None
+        self.name = only.root if isinstance(only, Path) and not only.steps else None
+        """The name where the template is one, ``{order_id}``, and nothing else."""
         unknown = () if names is None else sorted(self.roots.difference(names))
         if unknown:
             raise ConfigurationError(

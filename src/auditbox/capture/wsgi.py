@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from auditbox.capture.address import Proxies
 from auditbox.capture.http import Auditor
 from auditbox.capture.http_exchange import Exchange
+from auditbox.capture.paths import braced
 from auditbox.capture.request import Request
-from auditbox.capture.rules import Routes, Statuses
-from auditbox.capture.wsgi_parts import (
-    Answer,
-    FlaskRoute,
-    Headers,
-    KeptInput,
-    is_whole,
-    leave_whole,
-    length_of,
-)
-
-if TYPE_CHECKING:
-    from auditbox.trail import AuditTrail
+from auditbox.capture.wsgi_parts import Answer, Headers, KeptInput, is_whole, leave_whole, length_of
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -29,65 +19,24 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 _MARK = "auditbox.request"
 
 
-class AuditMiddleware:
+class AuditMiddleware(Auditor[WSGIApp]):
     """Binds each request's context for everything captured inside it, and records what the rules name.
 
     The WSGI twin of :class:`auditbox.AuditMiddleware`: the same arguments, rules and promises. The record
     is in the outbox before the first byte of the answer is handed to the server. Flask's routes are known
     by themselves; rules may be written as Flask writes them, ``"POST /orders/<int:order_id>"``.
 
-    Args:
-        app: the application.
-        trail: a trail, a dotted name (``"shop.audit:trail"``), or None for the process's default.
-        routes: rules by ``"POST /orders/{order_id}/approve"``, or a callable that gets the request and
-            gives a rule or None.
-        every: one rule for all other POST, PUT, PATCH and DELETE requests.
-        statuses: what is recorded where a rule does not say; by default 2xx and 3xx, but for 307 and 308.
-        actor: who acted, where a rule does not say and nothing was bound.
-        fail_closed: True: a request that would be recorded gets a 503 instead of being served, where its
-            record could not be stored; None: as the trail has it.
-        trusted_proxies: addresses or networks whose ``X-Forwarded-For`` or ``Forwarded`` is believed;
-            ``"unix"`` for a Unix socket, ``"*"`` for any.
-        forwarded_header: the one of the two headers that the proxies write, where clients can forge the
-            other one.
-
     Raises:
         ConfigurationError: a rule, template or address that cannot work, or an event that the trail does
             not declare.
     """
 
-    def __init__(
-        self,
-        app: WSGIApp,
-        *,
-        trail: AuditTrail | str | None = None,
-        routes: Routes | None = None,
-        every: Mapping[str, Any] | str | None = None,
-        statuses: Statuses | None = None,
-        actor: Any = None,
-        fail_closed: bool | None = None,
-        trusted_proxies: Iterable[str] | str = (),
-        forwarded_header: str | None = None,
-    ) -> None:
-        self.app = app
-        self._auditor = Auditor(
-            trail=trail,
-            routes=routes,
-            every=every,
-            statuses=statuses,
-            actor=actor,
-            fail_closed=fail_closed,
-            trusted_proxies=trusted_proxies,
-            forwarded_header=forwarded_header,
-        )
-
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serves one request."""
-        request = self._request(environ)
-        exchange = self._auditor.exchange(request, nested=_MARK in environ)
+        exchange = Exchange(self, WsgiRequest(environ, self.proxies), nested=_MARK in environ)
         environ[_MARK] = True
         with exchange.scope():
-            if exchange.concerned and (refusal := exchange.refusal()) is not None:
+            if exchange.concerned and (refusal := self.refusal(exchange)) is not None:
                 start_response(f"{refusal.status} Service Unavailable", refusal.headers)
                 return [refusal.body]
             return self._served(exchange, environ, start_response)
@@ -109,16 +58,38 @@ class AuditMiddleware:
         leave_whole(exchange, result)
         return result
 
-    def _request(self, environ: Environ) -> Request:
-        return Request(
+
+class WsgiRequest(Request):
+    """One request, from its environment; Flask's route is there as long as Flask is at work."""
+
+    scope: Environ
+    _route: str | None = None
+    _params: Mapping[str, Any] = {}
+
+    def __init__(self, environ: Environ, proxies: Proxies) -> None:
+        path, root = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
+        super().__init__(
             environ.get("REQUEST_METHOD", ""),
-            _text(environ.get("PATH_INFO", "")) or "/",
-            _text(environ.get("SCRIPT_NAME", "")),
+            (path if path.isascii() else _text(path)) or "/",
+            root if root.isascii() else _text(root),
             environ,
-            headers=lambda: Headers(environ),
-            client=lambda headers: self._auditor.client(environ.get("REMOTE_ADDR") or None, headers),
-            routed=FlaskRoute(environ),
+            proxies,
         )
+
+    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
+        """What Werkzeug leaves in the environment. Flask takes it out again: what was seen once is kept."""
+        if self._route is None:
+            request = self.scope.get("werkzeug.request")
+            rule = getattr(getattr(request, "url_rule", None), "rule", None)
+            if isinstance(rule, str):
+                self._route, self._params = braced(rule), getattr(request, "view_args", None) or {}
+        return self._route, self._params
+
+    def _read_headers(self) -> Headers:
+        return Headers(self.scope)
+
+    def _peer(self) -> str | None:
+        return self.scope.get("REMOTE_ADDR") or None
 
 
 def _routing(exchange: Exchange, start_response: StartResponse) -> StartResponse:
@@ -148,4 +119,4 @@ def _recording(exchange: Exchange, start_response: StartResponse) -> StartRespon
 
 def _text(native: str) -> str:
     """The path's own characters: PEP 3333 carries bytes as Latin-1."""
-    return native if native.isascii() else native.encode("latin-1", "replace").decode("utf-8", "replace")
+    return native.encode("latin-1", "replace").decode("utf-8", "replace")

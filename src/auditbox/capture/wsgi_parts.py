@@ -42,26 +42,6 @@ def _key(name: str) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-class FlaskRoute:
-    """What Flask knows of a request's route: Werkzeug leaves the request in the environment.
-
-    Flask takes it out again when its own part is done; what was seen once is kept.
-    """
-
-    def __init__(self, environ: Mapping[str, Any]) -> None:
-        self._environ = environ
-        self._found: tuple[str | None, Mapping[str, Any]] = (None, {})
-
-    def __call__(self) -> tuple[str | None, Mapping[str, Any]]:
-        """The template of the route and the path parameters."""
-        if self._found[0] is None:
-            request = self._environ.get("werkzeug.request")
-            rule = getattr(getattr(request, "url_rule", None), "rule", None)
-            if isinstance(rule, str):
-                self._found = rule, getattr(request, "view_args", None) or {}
-        return self._found
-
-
 class KeptInput:
     """``wsgi.input`` that keeps what is read from it."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from auditbox.capture.lookup import trail_finder
-from auditbox.context import scope
+from auditbox.context import Scope
 from auditbox.errors import AuditboxError
 from auditbox.integrations.celery_context import HEADER, publish, values
 from auditbox.integrations.celery_tasks import audited
@@ -68,7 +68,7 @@ class Audit:
     def _begin(self, task_id: str | None = None, task: Any = None, **_: Any) -> None:
         if task is None or task.app is not self._app:
             return
-        opened = scope(values(task.request.get(HEADER), task_id, task.name), is_request=True)
+        opened = Scope(values(task.request.get(HEADER), task_id, task.name), is_request=True)
         opened.__enter__()
         setattr(task.request, _SCOPE, opened)  # of this very execution: eager tasks nest
 

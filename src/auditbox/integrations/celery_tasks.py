@@ -18,7 +18,7 @@ from auditbox.capture.call import Call, store
 from auditbox.capture.fields import Fields, check_event
 from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import error_text
-from auditbox.context import current_scope, scope
+from auditbox.context import Scope, current_scope
 from auditbox.integrations.celery_context import HEADER, values
 
 if TYPE_CHECKING:
@@ -181,4 +181,4 @@ def _as_sent(task: Any, task_id: str | None) -> Any:
         return nullcontext()
     message = _received.get(task_id)
     headers = message.request_dict if message is not None else {}
-    return scope(values(headers.get(HEADER), task_id, task.name), is_request=True)
+    return Scope(values(headers.get(HEADER), task_id, task.name), is_request=True)

@@ -9,7 +9,7 @@ from flask import Flask, got_request_exception, has_request_context, request_sta
 
 from auditbox.capture.message import error_text
 from auditbox.capture.request import LiveInfo, Request
-from auditbox.context import current_scope
+from auditbox.context import bind, current_scope
 
 _NAMES = ("name", "full_name", "username", "email")
 
@@ -69,7 +69,7 @@ def _began(app: Flask, **_: Any) -> None:
     if getattr(app, "login_manager", None) is not None and scope is not None and scope.get("actor") is None:
         from flask_login import user_logged_out
 
-        scope.values["actor"] = LoginActor()
+        bind(actor=LoginActor())
         user_logged_out.connect(_logged_out, app)
 
 

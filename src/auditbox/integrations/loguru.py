@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditbox.capture.lookup import trail_finder
 from auditbox.capture.template import break_up
-from auditbox.context import scope
+from auditbox.context import Scope
 from auditbox.integrations.lines import carried, entered, record_fields
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class AuditSink:
         if known is None:
             self._find().record(event, **fields)
             return
-        with scope(known):
+        with Scope(known):
             self._find().record(event, **fields)
 
 

@@ -108,13 +108,15 @@ class SqliteOutbox:
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """As append, but False at once where it would wait for another writer or for the disk."""
-        if self._behind or self.durability == "power" or not self._store.is_open:
+        if self._behind or self.durability == "power":
             return False
-        alone = len(drafts) == 1 and self._store.append_alone(drafts[0])
-        stored = alone or self._store.try_append(drafts)
-        if stored:
+        if not (len(drafts) == 1 and self._store.append_alone(drafts[0])) and not (
+            self._store.is_open and self._store.try_append(drafts)
+        ):
+            return False
+        if not self._upkeep.dirty:
             self._upkeep.written()
-        return stored
+        return True
 
     def ready(self) -> None:
         """Returns if an append could be stored now; raises the OutboxError that it would meet."""

@@ -14,6 +14,7 @@ from auditbox.default import get_trail
 from auditbox.errors import AuditboxError
 from auditbox.integrations.django import conf
 from auditbox.integrations.django.models_watched import Watched
+from auditbox.settings import check_sink
 from auditbox.trail import AuditTrail
 
 _MIDDLEWARE = "auditbox.integrations.django.AuditMiddleware"
@@ -33,7 +34,7 @@ def check_setting(**_: Any) -> list[Any]:
     except AuditboxError as error:
         return [_error("E001", error)]
     found, trail = _made(given)
-    found += _tried("E003", lambda: Auditor(**given.auditor, trail=trail).check())
+    found += _tried("E003", lambda: Auditor(None, **given.auditor, trail=trail).check())
     for label, spec in given.models.items():
         found += _tried("E004", partial(_check_model, label, spec))
     return found + list(_warnings(given))
@@ -50,11 +51,10 @@ def check_delivery(**_: Any) -> list[Any]:
     """Only with ``--deploy``: an image is built without credentials."""
     try:
         trail = get_trail()
-        if trail._sink is None:
+        if trail.sink is None:
             hint = "Set SINK (or MPT_API_BASE_URL), unless another process delivers: auditbox relay."
             return [checks.Warning("Nothing is delivered: no sink is set.", hint=hint, id="auditbox.W002")]
-        check: Callable[[], None] = getattr(trail._sink, "check", lambda: None)
-        check()
+        check_sink(trail.sink)
     except AuditboxError as error:
         return [checks.Warning(f"Nothing is delivered: {error}", id="auditbox.W002")]
     return []

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from auditbox import trail as trails
 from auditbox.capture.lookup import trail_finder
 
 if TYPE_CHECKING:
-    from auditbox.outbox.base import Draft
     from auditbox.trail import AuditTrail
 
 
@@ -62,11 +60,14 @@ class AfterCommit:
     def record_many(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
         """As ``AuditTrail.record_many``."""
         trail = self._find()
-        drafts = [trail._draft(fields) for fields in records]
+        drafts = trail.compose(records)
+        if not drafts:
+            return []
         if connections[self._using].in_atomic_block:
-            transaction.on_commit(partial(_keep, trail, drafts), using=self._using, robust=True)
+            # The change has happened then, and other receivers follow: nothing raises.
+            transaction.on_commit(partial(trail.store, drafts, done=True), using=self._using, robust=True)
         else:
-            _store(trail, drafts)
+            trail.store(drafts)
         return [draft.id for draft in drafts]
 
     async def arecord(self, event: str, /, **fields: Any) -> str:
@@ -76,22 +77,6 @@ class AfterCommit:
     def spill(self, error: Exception, event: str, fields: Mapping[str, Any]) -> None:
         """As ``AuditTrail.spill``."""
         self._find().spill(error, event, fields)
-
-
-def _store(trail: AuditTrail, drafts: list[Draft]) -> None:
-    if trails._interceptor is not None:
-        trails._interceptor(drafts)
-    else:
-        trail._store(drafts)
-
-
-def _keep(trail: AuditTrail, drafts: list[Draft]) -> None:
-    """After the commit: what cannot be stored now waits in memory."""
-    try:
-        _store(trail, drafts)
-    except Exception as error:  # noqa: BLE001 - the change has happened, and other receivers follow
-        for draft in drafts:
-            trail._spill.keep(draft, error, "a committed change", draft.lane)
 
 
 after_commit = AfterCommit()

@@ -26,7 +26,7 @@ def _keys(function: Any, *but: str) -> dict[str, str]:
 
 
 TRAIL_KEYS = {"OUTBOX": "path", **_keys(AuditTrail, "path")}
-AUDITOR_KEYS = _keys(Auditor, "trail", "actor", "fail_closed")
+AUDITOR_KEYS = _keys(Auditor, "app", "trail", "actor", "fail_closed")
 KEYS = frozenset({*TRAIL_KEYS, *AUDITOR_KEYS, "TRAIL", "ACTOR", "MODELS"})
 
 _FUNCTIONS = frozenset({"ACTOR", "ON_DEAD_LETTER", "ROUTES"})

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from auditbox.capture.http import Auditor
 from auditbox.capture.http_exchange import Exchange
+from auditbox.context import bind
 from auditbox.errors import ConfigurationError
 from auditbox.integrations.django import actor, conf, requests
 
@@ -42,12 +43,11 @@ class AuditMiddleware:
             raise ImproperlyConfigured(f"{_APPLICATION!r} is to be among the INSTALLED_APPS")
         try:
             given = conf.options()
-            self._auditor = Auditor(**given.auditor)
+            self._auditor = Auditor(get_response, **given.auditor)
             conf.make_trail(given)
         except ConfigurationError as error:
             raise ImproperlyConfigured(str(error)) from error
         self._custom = given.actor
-        self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -62,10 +62,10 @@ class AuditMiddleware:
     def _call(self, request: Any) -> Any:
         exchange = self._begin(request)
         with exchange.scope():
-            if exchange.concerned and (refusal := exchange.refusal()) is not None:
+            if exchange.concerned and (refusal := self._auditor.refusal(exchange)) is not None:
                 return requests.refusal_response(refusal)
             try:
-                response = self._get_response(request)
+                response = self._auditor.app(request)
             except BaseException as error:
                 # DEBUG_PROPAGATE_EXCEPTIONS, or a worker that is told to end.
                 exchange.failed(error)
@@ -80,15 +80,15 @@ class AuditMiddleware:
     async def _acall(self, request: Any) -> Any:
         exchange = self._begin(request)
         with exchange.scope():
-            if exchange.concerned and (refusal := exchange.refusal()) is not None:
+            if exchange.concerned and (refusal := self._auditor.refusal(exchange)) is not None:
                 return requests.refusal_response(refusal)
             try:
-                response = await self._get_response(request)
+                response = await self._auditor.app(request)
             except BaseException as error:
                 exchange.failed(error)
                 exchange.record()  # not awaited: it may be cancelled, perhaps again
                 raise
-            if exchange.concerned:
+            if exchange.request.concerned:
                 await _alook_up(request)
             requests.told(exchange, response, _error(request, response))
             await exchange.arecord()
@@ -97,12 +97,12 @@ class AuditMiddleware:
         return response
 
     def _begin(self, request: Any) -> Exchange:
-        opened = requests.DjangoRequest(request, self._auditor)
-        exchange = self._auditor.exchange(opened, nested=requests.is_nested(request, opened))
+        opened = requests.DjangoRequest(request, self._auditor.proxies)
+        exchange = Exchange(self._auditor, opened, nested=requests.is_nested(request, opened))
         requests.keep_body(exchange, request)
         with exchange.scope() as scope:
             if scope.get("actor") is None:
-                scope.values["actor"] = actor.LiveActor(request, self._custom)
+                bind(actor=actor.LiveActor(request, self._custom))
         return exchange
 
     def process_exception(self, request: Any, exception: Exception) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.http import FileResponse, HttpResponse
 
+from auditbox.capture.address import Proxies
+from auditbox.capture.paths import braced
 from auditbox.capture.request import Request
 from auditbox.capture.wsgi_parts import KeptInput
 from auditbox.integrations.django.routing import routed
 
 if TYPE_CHECKING:
-    from auditbox.capture.http import Auditor
     from auditbox.capture.http_exchange import Exchange
     from auditbox.capture.http_refusal import Refusal
 
@@ -22,23 +24,24 @@ _ASGI, _WSGI, _OWN = "auditbox", "auditbox.request", "_auditbox_request"
 class DjangoRequest(Request):
     """One request, as the callables of a rule get it; ``django`` is Django's own."""
 
-    def __init__(self, request: Any, auditor: Auditor) -> None:
+    def __init__(self, request: Any, proxies: Proxies) -> None:
         self.django = request
         path = request.path_info
         root = request.path[: -len(path)] if request.path.endswith(path) else ""
-        super().__init__(
-            request.method or "",
-            path,
-            root,
-            getattr(request, "scope", request.META),
-            headers=lambda: _headers(request),
-            client=lambda headers: auditor.client(request.META.get("REMOTE_ADDR"), headers),
-            routed=lambda: routed(request),
-        )
+        scope = getattr(request, "scope", request.META)
+        super().__init__(request.method or "", path, root, scope, proxies)
 
+    def routed(self) -> tuple[str | None, Mapping[str, Any]]:
+        """What Django's resolver has found."""
+        found, params = routed(self.django)
+        return (None if found is None else braced(found)), params
 
-def _headers(request: Any) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
+    def _read_headers(self) -> Mapping[str, str]:
+        return {name.lower(): value for name, value in self.django.headers.items()}
+
+    def _peer(self) -> str | None:
+        address: str | None = self.django.META.get("REMOTE_ADDR")
+        return address
 
 
 def is_nested(request: Any, opened: Request) -> bool:
@@ -89,36 +92,32 @@ def finish(exchange: Exchange, response: Any) -> None:
 
 
 def _watched(exchange: Exchange, content: Iterator[bytes]) -> Iterator[bytes]:
-    try:
+    with _told_how_it_ends(exchange):
         while True:
             with exchange.scope():
                 part = next(content, None)
             if part is None:
-                break
+                return
             exchange.sending(part)
             yield part
-    except GeneratorExit:
-        exchange.finished(complete=False)
-        raise
-    except BaseException as error:
-        exchange.failed(error)
-        raise
-    else:
-        exchange.finished()
-    finally:
-        exchange.record()
 
 
 async def _awatched(exchange: Exchange, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
+    with _told_how_it_ends(exchange):
         while True:
             with exchange.scope():
                 part = await anext(content, None)
             if part is None:
-                break
+                return
             exchange.sending(part)
             yield part
-    except GeneratorExit:
+
+
+@contextmanager
+def _told_how_it_ends(exchange: Exchange) -> Iterator[None]:
+    try:
+        yield
+    except GeneratorExit:  # the server stops asking for more
         exchange.finished(complete=False)
         raise
     except BaseException as error:
