@@ -1,12 +1,13 @@
 """Scripted faults, over real sockets."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from auditbox.emulator import Emulator, create_app
+from auditbox.emulator import Emulator, create_app, running
 from auditbox.errors import ConfigurationError
 from tests.emulator.conftest import ORDER, TOKEN, submission
 
@@ -211,6 +212,20 @@ def test_a_wrong_plan(plan: Any) -> None:
     """A plan that cannot be used is one clear error, at construction and over HTTP; the old one stays."""
     with pytest.raises(ConfigurationError):
         create_app(faults=plan)
+
+
+@pytest.mark.parametrize("name", ["faults.json", "faults.yaml"])
+def test_a_plan_from_a_file(tmp_path: Path, name: str) -> None:
+    """It is read at the start, JSON or YAML; over HTTP no file is ever read."""
+    file = tmp_path / name
+    file.write_text("[{action: status, status: 418}]" if name.endswith("yaml") else '{"latency": 0.01}')
+    with running(faults=file) as emulator:
+        plan = httpx.get(f"{emulator.url}/_emulator/faults").json()
+        assert (plan["latency"], len(plan["faults"])) in {(0, 1), (0.01, 0)}
+        answer = httpx.put(f"{emulator.url}/_emulator/faults", json=str(file))
+        assert answer.status_code == 400
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        create_app(faults=tmp_path / "none.json")
 
 
 def test_control_over_http(emulator: Emulator, http: httpx.Client) -> None:

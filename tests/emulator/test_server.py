@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from auditbox.emulator import EmulatorProcess, create_app, load_seed, running, shipped_seed, start_process
 from auditbox.emulator.fields import EVENT_TYPES, RECORDS
 from auditbox.emulator.server import is_loopback, listen
 from auditbox.emulator.traffic import Traffic
-from auditbox.errors import ConfigurationError, MissingDependency
+from auditbox.errors import ConfigurationError
 from tests.emulator.conftest import TOKEN, submission
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -221,7 +222,6 @@ locations:
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
 def test_every_part_of_a_seed(tmp_path: Path, suffix: str) -> None:
     """In JSON or YAML: accounts, tokens, objects, whole records, event types and places are there."""
-    yaml = pytest.importorskip("yaml")
     file = tmp_path / f"seed{suffix}"
     file.write_text(json.dumps(yaml.safe_load(YAML), default=str) if suffix == ".json" else YAML)
     with running(strict=True, seed=file) as emulator:
@@ -240,22 +240,12 @@ def test_every_part_of_a_seed(tmp_path: Path, suffix: str) -> None:
 
 def test_a_seed_that_is_no_yaml(tmp_path: Path) -> None:
     """It is an error that names the file; an empty file is an empty seed."""
-    pytest.importorskip("yaml")
     file = tmp_path / "seed.yaml"
     file.write_text("accounts: [")
     with pytest.raises(ConfigurationError, match=r"seed\.yaml"):
         load_seed(file)
     file.write_text("")
     assert load_seed(file).accounts == []
-
-
-def test_yaml_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install, or to write JSON instead."""
-    file = tmp_path / "seed.yaml"
-    file.write_text(YAML)
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(MissingDependency, match="pip install pyyaml"):
-        load_seed(file)
 
 
 def test_the_shipped_seed() -> None:

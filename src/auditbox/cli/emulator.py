@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditbox.cli import options, output
-from auditbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from auditbox.emulator import Seed
@@ -25,7 +23,7 @@ _ANY = "idt:TKN-1234-5678:local"
 @click.option("--db", metavar="FILE", help="Where the records are kept; else in memory.")
 @click.option("--strict", is_flag=True, help="The platform's rules on accounts, visibility and objects.")
 @click.option("--seed", metavar="FILE", type=click.Path(path_type=Path), help="What is there to begin with.")
-@click.option("--faults", metavar="FILE", type=click.Path(path_type=Path), help="What goes wrong, as JSON.")
+@click.option("--faults", metavar="FILE", type=click.Path(path_type=Path), help="What goes wrong.")
 @click.option("--latency", type=options.seconds, default=0.0, metavar="S", help="Each request takes longer.")
 @click.option("--no-streaming", is_flag=True, help="Answer 501 to who asks for a stream.")
 @click.option("--max-body", type=click.IntRange(1), metavar="BYTES", help="A larger request is a 413.")
@@ -50,7 +48,6 @@ def command(
     """
     from auditbox.emulator import load_seed, serve
 
-    script = None if faults is None else _read(faults)
     known = load_seed(seed, strict)
     if allow_remote:
         output.warn(f"auditbox: whoever reaches {host} gets in, without TLS")
@@ -58,20 +55,11 @@ def command(
     given = {name: value for name, value in limits.items() if value is not None}
     chosen: dict[str, Any] = {
         "allow_remote": allow_remote,
-        "faults": script,
+        "faults": faults,
         "streaming": not no_streaming,
         **given,
     }
     serve(host, port, db, strict, known, ready, **chosen)
-
-
-def _read(faults: Path) -> Any:
-    try:
-        return json.loads(faults.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"--faults: {faults} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"--faults: {faults} is no JSON: {error}") from error
 
 
 def _accounts(seed: Seed, strict: bool) -> dict[str, str]:

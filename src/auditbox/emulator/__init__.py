@@ -16,6 +16,7 @@ try:
     import fastapi as _fastapi
     import fastapi_offline as _fastapi_offline
     import uvicorn as _uvicorn
+    import yaml as _yaml
 except ImportError as exc:
     raise MissingDependency("the emulator needs an extra: pip install 'auditbox[emulator]'") from exc
 
@@ -43,4 +44,4 @@ __all__ = [
     "start_thread",
 ]
 
-del _fastapi, _fastapi_offline, _uvicorn
+del _fastapi, _fastapi_offline, _uvicorn, _yaml

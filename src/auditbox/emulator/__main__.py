@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
-from typing import Any
 
 from auditbox.emulator.query import MAX_LIMIT
 from auditbox.emulator.server import serve
@@ -23,7 +20,6 @@ def main() -> int:
     if options.pop("with_parent"):
         threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        options["faults"] = _read_faults(options["faults"])
         serve(**options, ready=lambda url: print(url, flush=True))
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)
@@ -48,15 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-remote", action="store_true")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     return parser
-
-
-def _read_faults(path: str | None) -> Any:
-    if path is None:
-        return None
-    try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ConfigurationError(f"faults: {path} cannot be read: {exc}") from exc
 
 
 def _follow_parent() -> None:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from auditbox.emulator.control import control_routes
-from auditbox.emulator.faults import plan_of
+from auditbox.emulator.faults import load_plan
 from auditbox.emulator.fields import EVENT_TYPES, RECORDS, Table
 from auditbox.emulator.identity import Caller
 from auditbox.emulator.installations import token_route
@@ -57,7 +57,7 @@ def create_app(
             ``idt:`` token may write about any well-formed object id.
         seed: accounts, tokens, objects, records and event types to begin with: a file or its content.
             Strict and without one, the seed that ships with the package.
-        faults: scripted faults, as ``PUT /_emulator/faults`` takes them.
+        faults: scripted faults, a file or its content, as ``PUT /_emulator/faults`` takes it.
         latency: seconds that every request takes longer.
         streaming: False answers 501 to streaming requests.
         max_body: bytes; a larger request is a 413. The platform's own limit is not published; this one is
@@ -71,7 +71,7 @@ def create_app(
         ConfigurationError: the seed or the faults are wrong.
     """
     seed = load_seed(seed, strict)
-    traffic = Traffic(plan_of(faults or []), max_body=max_body)
+    traffic = Traffic(load_plan(faults), max_body=max_body)
     traffic.plan.latency = latency or traffic.plan.latency
     service = Service(Store(db), seed.directory(strict), clock, Caps(max_limit, max_stream))
     service.load(seed)

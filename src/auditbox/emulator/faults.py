@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
+from auditbox.emulator.files import read
 from auditbox.errors import ConfigurationError
 
 Action = Literal["status", "delay", "hang", "reset", "drop", "html", "truncated", "empty", "slow"]
@@ -120,6 +122,16 @@ class Plan(_Shape):
             "latency": self.latency,
             "seed": self.seed,
         }
+
+
+def load_plan(given: Any) -> Plan:
+    """A plan out of a file (a path) or of its content; None is one without faults.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a rule is wrong; the text says where and why.
+    """
+    content = read(given, "faults") if isinstance(given, str | Path) else given
+    return plan_of([] if content is None else content)
 
 
 def plan_of(given: Any) -> Plan:

@@ -26,6 +26,7 @@ _WHY = {
     501: "Not Implemented",
 }
 _BODILESS = (401, 500)
+_WRITING = (400, 403, 404, 413, 415, 500)
 _NAMES = {
     "limit": "How many rows; the limit that holds is answered in $meta.pagination.limit.",
     "offset": "How many rows to pass over.",
@@ -82,12 +83,7 @@ _RECORD = {
 _CREATE = _operation(
     "Creates a new audit record for the object specified in body.",
     AuditRecord,
-    400,
-    403,
-    404,
-    413,
-    415,
-    500,
+    *_WRITING,
     status=201,
     tags=["AuditRecords"],
     requestBody=_accepts(AuditRecord, _RECORD),
@@ -95,12 +91,7 @@ _CREATE = _operation(
 _UPDATE = _operation(
     "Updates an existing event type.",
     AuditEventType,
-    400,
-    403,
-    404,
-    413,
-    415,
-    500,
+    *_WRITING,
     tags=["AuditEventTypes"],
     parameters=[_ID],
     requestBody=_accepts(AuditEventType, {"name": "Order approved", "description": "By a person."}),

@@ -1,4 +1,4 @@
-"""Seed files: what an emulator knows when it starts (JSON, or YAML where PyYAML is installed)."""
+"""Seeds: what an emulator knows when it starts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from auditbox.emulator.files import read
 from auditbox.emulator.identity import Caller, Directory
-from auditbox.errors import ConfigurationError, MissingDependency
+from auditbox.errors import ConfigurationError
 from auditbox.records import AuditRecord
 
 _Id = Annotated[str, Field(pattern=r"^[A-Z]{3,4}(-[0-9]{4})+$")]
@@ -123,7 +124,7 @@ def load_seed(given: str | Path | dict[str, Any] | Seed | None, strict: bool = F
         return given
     if given is None:
         given = json.loads(_shipped()) if strict else {}
-    content = given if isinstance(given, dict) else _read(Path(given))
+    content = given if isinstance(given, dict) else read(given, "seed")
     try:
         return Seed.model_validate(content)
     except ValidationError as exc:
@@ -137,32 +138,6 @@ def shipped_seed() -> Seed:
 
 def _shipped() -> str:
     return resources.files(__package__).joinpath("seed.json").read_text("utf-8")
-
-
-def _read(path: Path) -> Any:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"seed: {path} cannot be read: {getattr(exc, 'strerror', exc)}") from exc
-    try:
-        return _yaml(text) if path.suffix in {".yaml", ".yml"} else json.loads(text)
-    except MissingDependency:
-        raise
-    except ValueError as exc:
-        raise ConfigurationError(f"seed: {path} is no JSON: {exc}") from exc
-
-
-def _yaml(text: str) -> Any:
-    try:
-        import yaml  # type: ignore[import-untyped]
-    except ImportError as exc:
-        raise MissingDependency(
-            "YAML seeds need PyYAML: pip install pyyaml, or write the seed as JSON"
-        ) from exc
-    try:
-        return yaml.safe_load(text) or {}
-    except yaml.YAMLError as exc:
-        raise ValueError(" ".join(str(exc).split())) from exc
 
 
 def _first(error: ValidationError) -> str:
