@@ -40,6 +40,9 @@ def test_get_takes_an_id_or_a_key(run: Run, env: dict[str, str]) -> None:
     by_key = json.loads(run("event-types", "get", KEY, **env).stdout)
     assert json.loads(run("event-types", "get", by_key["id"], **env).stdout) == by_key
     assert by_key["key"] == KEY
+    assert run("event-types", "get", KEY, "--json", **env).stdout.count("\n") == 1
+    (row,) = csv.DictReader(io.StringIO(run("event-types", "get", KEY, "--csv", **env).stdout))
+    assert row == {"ID": by_key["id"], "KEY": KEY, "NAME": f"By {KEY}", "DESCRIPTION": ""}
 
 
 def test_rename_changes_the_name_alone_or_the_description_too(run: Run, env: dict[str, str]) -> None:

@@ -178,6 +178,9 @@ def test_get_shows_one_record_whole(run: Run, env: dict[str, str], post: Post) -
         {"order": {"by": "Will"}},
         "By Will",
     )
+    assert json.loads(run("records", "get", record.id, "--json", **env).stdout) == record.to_wire()
+    (row,) = csv.DictReader(io.StringIO(run("records", "get", record.id, "--csv", **env).stdout))
+    assert (row["ID"], row["OBJECT"]) == (record.id, ORDER)
     missing = run("records", "get", "AUD-0000-0000-0000-0000", **env)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("auditbox: no record AUD-0000-0000-0000-0000")
@@ -204,6 +207,17 @@ def test_watch_begins_on_an_empty_trail(start: Start, env: dict[str, str], post:
     record = post(about=OTHER, documents={"order": {"by": "Will"}})
     shown = json.loads(line_with("AUD-", process.stdout))
     assert (shown["id"], shown["details"]) == (record.id, "By Will")
+
+
+def test_watch_as_csv(start: Start, env: dict[str, str], post: Post) -> None:
+    """The headers at once, then a line a record."""
+    process = start("records", "watch", "--csv", "--interval", "0.05", **env)
+    header = line_with("TIME", process.stdout)
+    line_with("watching", process.stderr)
+    record = post(summary='a, "b"')
+    line = line_with(record.id, process.stdout)
+    (row,) = csv.DictReader([header, line])
+    assert (row["ID"], row["SUMMARY"]) == (record.id, 'a, "b"')
 
 
 def test_watch_with_since_begins_earlier(start: Start, env: dict[str, str], post: Post) -> None:

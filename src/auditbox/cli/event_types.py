@@ -23,7 +23,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--filter", "rql", metavar="RQL", help="Those for which this holds.")
-@remote.formats
+@remote.formats(remote.ARRAY)
 @remote.credentials
 def list_event_types(url: str | None, token_file: Path | None, rql: str | None, shape: str | None) -> None:
     """All event types, by their key: as a table, as JSON or as CSV."""
@@ -33,13 +33,16 @@ def list_event_types(url: str | None, token_file: Path | None, rql: str | None, 
 
 @command.command("get")
 @click.argument("event_type", metavar="ID|KEY")
+@remote.formats("On one line.")
 @remote.credentials
 @click.pass_context
-def get(ctx: click.Context, url: str | None, token_file: Path | None, event_type: str) -> None:
+def get(
+    ctx: click.Context, url: str | None, token_file: Path | None, event_type: str, shape: str | None
+) -> None:
     """One event type, as JSON; by its id or its key."""
     with remote.connect(url, token_file) as api:
         found = _find(ctx, api, event_type)
-    print(output.pretty_json(found.to_wire()))
+    remote.show_one(found, shape, COLUMNS)
 
 
 @command.command("rename")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -106,7 +107,7 @@ def command() -> None:
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, metavar="N", help="0: all."
 )
-@remote.formats
+@remote.formats(remote.ARRAY)
 @remote.credentials
 def list_records(
     url: str | None,
@@ -128,7 +129,7 @@ def list_records(
         size = min(limit + 1, 100) if limit else 100
         found = api.records.iterate(wanted, select=select, render=render, limit=size)
         rows, rest = _parted(found, limit)
-        remote.show(rows, shape, COLUMNS, (*_SHOWN, "DETAILS" if render else "SUMMARY"))
+        remote.show(rows, shape, COLUMNS, _shown(render))
         if next(rest, None) is not None:
             output.warn(f"auditbox: there are more than {limit:,}: --limit 0 shows all")
 
@@ -143,8 +144,11 @@ def _parted(found: Iterable[AuditRecord], limit: int) -> tuple[Iterator[AuditRec
 @remote.credentials
 @click.argument("id")
 @click.option("--render", is_flag=True, help="Fill in the placeholders of summary and details.")
+@remote.formats("On one line.")
 @click.pass_context
-def get(ctx: click.Context, url: str | None, token_file: Path | None, id: str, render: bool) -> None:
+def get(
+    ctx: click.Context, url: str | None, token_file: Path | None, id: str, render: bool, shape: str | None
+) -> None:
     """One record, whole, as JSON."""
     with remote.connect(url, token_file) as api:
         try:
@@ -152,19 +156,19 @@ def get(ctx: click.Context, url: str | None, token_file: Path | None, id: str, r
         except NotFound:
             output.warn(f"auditbox: no record {id} that this token's account may see")
             ctx.exit(1)
-    print(output.pretty_json(record.to_wire()))
+    remote.show_one(record, shape, COLUMNS)
 
 
 @command.command("watch")
 @_filters
 @click.option("--interval", type=options.seconds, default=1.0, show_default=True, metavar="S")
-@options.as_json
+@remote.formats("A JSON object a line.")
 @remote.credentials
 def watch(
     url: str | None,
     token_file: Path | None,
     interval: float,
-    as_json: bool,
+    shape: str | None,
     select: str | None,
     render: bool,
     **asked: Any,
@@ -173,14 +177,16 @@ def watch(
 
     With --since, those from that time on, too. It goes on when the API is away for a while.
     """
-    fields = (*_SHOWN, "DETAILS" if render else "SUMMARY")
+    columns = COLUMNS if shape == "csv" else {name: COLUMNS[name] for name in _shown(render)}
     with remote.connect(url, token_file) as api:
         watch = _watch(api, Asked(**asked), select, render)
         watch.begin()
         output.warn("auditbox: watching; Ctrl-C ends it")
+        if shape == "csv":
+            remote.csv_line(columns)
+            sys.stdout.flush()
         for record in watch.follow(interval):
-            row = record.to_wire()
-            print(output.to_json(row) if as_json else _line(row, fields), flush=True)
+            _print(record.to_wire(), shape, columns)
 
 
 def _watch(api: AuditApi, asked: Asked, select: str | None, render: bool) -> Watch:
@@ -194,5 +200,14 @@ def _watch(api: AuditApi, asked: Asked, select: str | None, render: bool) -> Wat
     return Watch(read, from_start=asked.since is not None)
 
 
-def _line(row: Mapping[str, Any], fields: Iterable[str]) -> str:
-    return "  ".join(output.printable(remote.value_at(row, COLUMNS[name])) for name in fields)
+def _print(row: Mapping[str, Any], shape: str | None, columns: Mapping[str, str]) -> None:
+    values = [remote.value_at(row, path) for path in columns.values()]
+    if shape == "csv":
+        remote.csv_line(values)
+    else:
+        print(output.to_json(row) if shape else "  ".join(map(output.printable, values)))
+    sys.stdout.flush()
+
+
+def _shown(render: bool) -> tuple[str, ...]:
+    return (*_SHOWN, "DETAILS" if render else "SUMMARY")

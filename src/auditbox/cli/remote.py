@@ -70,11 +70,18 @@ def moment(text: str) -> datetime:
         ) from None
 
 
-def formats(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json`` and ``--csv``; handed on as ``shape``, a table by default."""
-    as_json = click.option("--json", "shape", flag_value="json", help="A JSON array, in the API's own shape.")
-    as_csv = click.option("--csv", "shape", flag_value="csv", help="With a line of headers.")
-    return as_json(as_csv(function))
+def formats(as_json: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--json`` (with this help) and ``--csv``; handed on as ``shape``, None without either."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        json_ = click.option("--json", "shape", flag_value="json", help=as_json)
+        csv_ = click.option("--csv", "shape", flag_value="csv", help="With a line of headers.")
+        return json_(csv_(function))
+
+    return decorate
+
+
+ARRAY = "A JSON array, in the API's own shape."
 
 
 def show(rows: Iterable[Model], shape: str | None, columns: Mapping[str, str], headers: Sequence[str]) -> int:
@@ -103,16 +110,28 @@ def _show_json(rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _show_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> int:
-    # A terminal is not steered by what the records hold; a file gets it as it is.
-    shown: Callable[[object], object] = output.printable if sys.stdout.isatty() else str
-    writer, count = csv.writer(sys.stdout, lineterminator="\n"), 0
+    count = 0
     for count, row in enumerate(rows, 1):
         if count == 1:
-            writer.writerow(columns)
-        writer.writerow([shown(value_at(row, path)) for path in columns.values()])
+            csv_line(columns)
+        csv_line(value_at(row, path) for path in columns.values())
     if not count:
-        writer.writerow(columns)
+        csv_line(columns)
     return count
+
+
+def csv_line(values: Iterable[str]) -> None:
+    """Prints a line of CSV. A terminal is not steered by what the records hold; a file gets it as it is."""
+    shown: Callable[[object], str] = output.printable if sys.stdout.isatty() else str
+    csv.writer(sys.stdout, lineterminator="\n").writerow(map(shown, values))
+
+
+def show_one(row: Model, shape: str | None, columns: Mapping[str, str]) -> None:
+    """Prints one row: as JSON for people, as JSON on one line, or as CSV."""
+    if shape == "csv":
+        _show_csv([row.to_wire()], columns)
+    else:
+        print(output.to_json(row.to_wire()) if shape else output.pretty_json(row.to_wire()))
 
 
 def _show_tables(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> int:
