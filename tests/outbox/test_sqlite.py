@@ -422,3 +422,15 @@ def test_an_altered_entry_is_claimed_as_damaged(outbox: SqliteOutbox) -> None:
     epoch = outbox.take_over(NOW, 0)
     (claim,) = outbox.exchange(epoch, [], 5, NOW, 60).claims
     assert not claim.intact
+
+
+def test_the_upkeep_outlives_its_directory(outbox: SqliteOutbox) -> None:
+    """A directory that is gone for a while does not end the thread that syncs and checkpoints."""
+    outbox.append([draft("a")])
+    moved = outbox.path.parent.rename(outbox.path.parent.with_name("elsewhere"))
+    outbox._upkeep.dirty = False
+    outbox._upkeep.tick()
+    moved.rename(outbox.path.parent)
+    outbox.append([draft("b")])
+    outbox._upkeep.tick()
+    assert outbox.last_seq() == 2

@@ -35,7 +35,10 @@ def ensure(path: Path, max_bytes: int) -> bool:
 
 def is_short(path: Path) -> bool:
     """Whether the disk may be full soon: then little should be left in the write-ahead log."""
-    disk = os.statvfs(path.parent)
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:  # the directory is gone: whoever writes next says so
+        return False
     return disk.f_bavail * disk.f_frsize < _SHORT
 
 
