@@ -10,6 +10,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from time import time_ns
 from typing import Any
 
 from auditbox.context import Scope, current_scope, current_trace
@@ -27,10 +28,13 @@ _REQUEST = ("id", "method", "route", "status", "durationMs")
 _SHARED_REQUEST = {"address": "address", "user_agent": "userAgent"}
 _OBJECT = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
 _draft = functools.partial(tuple.__new__, Draft)  # what Draft(…) does, without a Python frame of its own
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _LONGEST_TEXT = 4096
 _LEAST_BYTES = 4 * _LONGEST_TEXT
+_JOINED_BYTES = 256
+"""Of a body: what the relay joins when it sends, and some to spare."""
 _OWN_BYTES = 512
-"""Of a body: the event, the id, the time, and what the relay joins when it sends."""
+"""The same, and the event, the id and the time."""
 
 
 class Composer:
@@ -53,7 +57,7 @@ class Composer:
         default_object: str | None = None,
         max_record_bytes: int = 256 * 1024,
     ) -> None:
-        self._resolve, self._encode, self._clean = events.resolve, redaction.encode, redaction.clean
+        self._known, self._resolve, self._redaction = events.known, events.resolve, redaction
         self._share = frozenset(share)
         if unknown := self._share - SHARES:
             raise ConfigurationError(f"share={sorted(unknown)}: known are {', '.join(sorted(SHARES))}")
@@ -63,11 +67,11 @@ class Composer:
             raise ConfigurationError(f"default_object={default_object!r}: {error.rule}") from error
         if max_record_bytes < _LEAST_BYTES:
             raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
-        self._room = max_record_bytes - _OWN_BYTES
+        self._most, self._room = max_record_bytes - _JOINED_BYTES, max_record_bytes - _OWN_BYTES
         self._request_names = (*_REQUEST, *(_SHARED_REQUEST[s] for s in self._share & _SHARED_REQUEST.keys()))
         self._second = (0, "")
 
-    def draft(
+    def draft(  # noqa: PLR0912 - one frame, because every capture pays for each further one
         self,
         event: str,
         object: Any = None,
@@ -86,7 +90,10 @@ class Composer:
         Raises:
             RecordError: a value breaks a rule of the contract; names the field, the value and the rule.
         """
-        full, title = self._resolve(event)
+        try:
+            full, title = self._known[event]
+        except (KeyError, TypeError):
+            full, title = self._resolve(event)
         scope = current_scope()
         if scope is not None:
             object, actor, request, documents = _completed(scope, object, actor, request, documents)
@@ -106,28 +113,43 @@ class Composer:
             details = _details(summary, own) if own else summary
         elif type(details) is not str:
             details = _text("details", details)
-        known = _mapping(documents) if documents else {}
-        known["auditbox"] = own
-        rest = {"summary": summary, "details": details, "object": about, "documents": known}
-        now = time.time_ns() // 1_000_000
-        id = uuid7(now)
-        occurred = self._timestamp(now) if occurred_at is None else _occurred(occurred_at)
-        encoded = self._encode(rest)
-        if len(encoded) > self._room:
-            encoded = self._shortened(rest)
-        # It ends in the three braces of auditbox, documents and the record itself.
-        comma = "," if own else ""
-        tail = f'{comma}"id":"{id}","occurredAt":"{occurred}"}}}}}}'
-        body = f'{{"event":"{full}",'.encode() + encoded[1:-3] + tail.encode()
+        now = time_ns() // 1_000_000
+        own["id"] = id = uuid7(now)
+        if occurred_at is None:
+            second, text = self._second  # one value, so that threads see a second and its text together
+            if now // 1000 != second:
+                text = self._next_second(now // 1000)
+            own["occurredAt"] = text + _MILLISECONDS[now % 1000]
+        else:
+            own["occurredAt"] = _occurred(occurred_at)
+        if type(documents) is dict and "auditbox" not in documents:
+            known = documents.copy()
+        else:
+            known = _mapping(documents) if documents else {}
+        known["auditbox"] = (
+            own  # last, as the documents are in the record: the relay joins what it adds there
+        )
+        whole = {"event": full, "summary": summary, "details": details, "object": about, "documents": known}
+        body = self._redaction.quick_json(whole)
+        if body is None or len(body) > self._most:
+            body = self._careful(whole)
         return _draft((id, about["id"] if lane is None else _lane(lane), body))
 
-    def _timestamp(self, now: int) -> str:
-        known, text = self._second  # one value, so that threads see a second and its text together
-        second = now // 1000
-        if second != known:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = (second, text)
-        return f"{text}.{now % 1000:03d}Z"
+    def _next_second(self, second: int) -> str:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        self._second = (second, text)
+        return text
+
+    def _careful(self, whole: dict[str, Any]) -> bytes:
+        """The record without secrets and not too large; what auditbox itself knows stays as it is."""
+        event, own = whole.pop("event"), whole["documents"]["auditbox"]
+        id, occurred = own.pop("id"), own.pop("occurredAt")
+        encoded = to_json(self._redaction.clean(whole))
+        if len(encoded) > self._room:
+            encoded = self._shortened(whole)
+        comma = b"" if encoded.endswith(b"{}}}") else b","
+        tail = f'"id":"{id}","occurredAt":"{occurred}"}}}}}}'.encode()
+        return f'{{"event":"{event}",'.encode() + encoded[1:-3] + comma + tail
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
@@ -173,7 +195,7 @@ class Composer:
 
     def _shortened(self, rest: dict[str, Any]) -> bytes:
         """What is too large has its documents cut and marked; never dropped."""
-        clean: Any = self._clean(rest)
+        clean: Any = self._redaction.clean(rest)
         for field in ("summary", "details"):
             if len(clean[field]) > _LONGEST_TEXT // 4:
                 clean[field] = clean[field][: _LONGEST_TEXT // 4] + "…[cut]"

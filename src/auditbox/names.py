@@ -57,26 +57,27 @@ class Events:
 
     def __init__(self, extension: str | None = None, declared: dict[str, str] | None = None) -> None:
         self.extension = extension
-        self._known = {}
+        self.known: dict[str, tuple[str, str]] = {}
+        """What :meth:`resolve` has answered: a look here comes first, where each call counts."""
         self._declared = declared is not None
         for event, title in (declared or {}).items():
             full = full_event(event, extension)
-            self._known[event] = self._known[full] = (full, title or full)
+            self.known[event] = self.known[full] = (full, title or full)
 
     def resolve(self, event: str) -> tuple[str, str]:
         """The full event and its title (the event itself where none was declared)."""
         try:
-            return self._known[event]
+            return self.known[event]
         except (KeyError, TypeError):
             pass
         full = full_event(event, self.extension)
-        if full in self._known:
-            return self._known[full]
+        if full in self.known:
+            return self.known[full]
         if self._declared:
-            names = ", ".join(sorted({full for full, _ in self._known.values()})) or "none"
+            names = ", ".join(sorted({full for full, _ in self.known.values()})) or "none"
             raise UndeclaredEvent(
                 "event", event, f"declare it in the trail's events={{…}}; declared: {names}"
             )
-        if len(self._known) < 10_000:
-            self._known[event] = (full, full)
+        if len(self.known) < 10_000:
+            self.known[event] = (full, full)
         return full, full

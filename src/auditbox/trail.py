@@ -116,7 +116,7 @@ class AuditTrail:
             concurrency=settings.at_least("concurrency", concurrency, 1),
             on_dead_letter=on_dead_letter,
         )
-        self._append, self._notify = self.outbox.append, self._worker.notify
+        self._append_alone = self.outbox.append_alone
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -188,11 +188,10 @@ class AuditTrail:
         )
         if _interceptor is not None:
             _interceptor((draft,))
-        elif self._spill.kept:
+        elif self._spill.kept or not self._append_alone(draft):
             self._store((draft,))
-        else:
-            self._append((draft,))
-            self._notify()
+        elif self._worker.hungry:
+            self._worker.notify()
         return draft.id
 
     def record_many(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -247,7 +246,7 @@ class AuditTrail:
         if _interceptor is not None:
             _interceptor((draft,))
         elif not self._spill.kept and self.outbox.try_append((draft,)):
-            self._notify()
+            self._worker.notify()
         else:
             await self._store_elsewhere((draft,))
         return draft.id
@@ -282,7 +281,7 @@ class AuditTrail:
     def _store(self, drafts: Sequence[Draft]) -> None:
         if self._spill.kept:
             self._spill.retry()
-        self._append(drafts)
+        self.outbox.append(drafts)
         self._worker.notify()
 
     def check_event(self, event: str) -> None:

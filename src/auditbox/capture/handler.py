@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from auditbox.capture.lookup import trail_finder
@@ -90,7 +91,8 @@ class AuditHandler(logging.Handler):
         That is the ``__repr__`` of a document which logs itself. A line of a signal handler, even one from
         the same place, is a capture of its own.
         """
-        audit = record.__dict__.get("audit")
+        said = record.__dict__
+        audit = said.get("audit")
         try:
             sites: list[tuple[str, int, Any]] = _active.sites
         except AttributeError:
@@ -98,33 +100,24 @@ class AuditHandler(logging.Handler):
         try:
             if type(audit) is not dict and not isinstance(audit, Mapping):
                 raise RecordError('extra["audit"]', audit, 'a mapping such as {"event": …, "object": …}')
-            site = (record.pathname, record.lineno, audit.get("event"))
+            fields: dict[str, Any] = {**audit}
+            event = fields.pop("event", None)
+            site = (record.pathname, record.lineno, event)
             if sites and sites.count(site) >= _DEEPEST:
                 return
             sites.append(site)
             try:
-                self._capture(record, audit)
+                trail = self._trail()
+                if record.exc_info or _CARRIED in said or record.thread != get_ident() or trail.shares_source:
+                    _complete(trail, record, event, fields)
+                else:
+                    if not fields.get("summary"):
+                        fields["summary"] = summary_of(record) if record.args else str(record.msg)
+                    trail.record(event, **fields)
             finally:
                 sites.pop()
         except Exception as error:  # noqa: BLE001 - a handler does not raise into the application
             self._report(record, audit, error)
-
-    def _capture(self, record: logging.LogRecord, audit: Mapping[str, Any]) -> None:
-        fields: dict[str, Any] = {**audit}
-        event = fields.pop("event", None)
-        trail = self._trail()
-        if trail.shares_source and "source" not in fields:
-            fields["source"] = _source(record)
-        if _CARRIED in record.__dict__:
-            _capture_carried(trail, record, event, fields, record.__dict__[_CARRIED])
-            return
-        if not fields.get("summary"):
-            fields["summary"] = summary_of(record)
-        if record.exc_info and (error := _error(record)):
-            fields["outcome"] = fields.get("outcome") or _failure(error)
-        if record.thread != threading.get_ident() and record.thread is not None:
-            fields.setdefault("occurred_at", _created(record))
-        trail.record(event, **fields)
 
     def _report(self, record: logging.LogRecord, audit: Any, error: Exception) -> None:
         """Hands what went wrong to ``handleError``; a key that nobody knows is named."""
@@ -136,6 +129,22 @@ class AuditHandler(logging.Handler):
             raise error
         except Exception:  # noqa: BLE001 - which is what handleError shows
             self.handleError(record)
+
+
+def _complete(trail: AuditTrail, record: logging.LogRecord, event: Any, fields: dict[str, Any]) -> None:
+    """Captures a line that says more: an error, where it is from, another thread's context."""
+    if trail.shares_source and "source" not in fields:
+        fields["source"] = _source(record)
+    if _CARRIED in record.__dict__:
+        _capture_carried(trail, record, event, fields, record.__dict__[_CARRIED])
+        return
+    if not fields.get("summary"):
+        fields["summary"] = summary_of(record)
+    if record.exc_info and (error := _error(record)):
+        fields["outcome"] = fields.get("outcome") or _failure(error)
+    if record.thread != get_ident() and record.thread is not None:
+        fields.setdefault("occurred_at", _created(record))
+    trail.record(event, **fields)
 
 
 def _capture_carried(

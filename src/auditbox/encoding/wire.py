@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import re
 import threading
 from collections.abc import Callable
@@ -26,6 +27,23 @@ def raw_encoder() -> Callable[[object], bytes]:
         from pydantic_core import to_json as encode
 
     return functools.partial(encode, inf_nan_mode="strings")
+
+
+@functools.cache
+def fast_encoder() -> tuple[Callable[[object, None, int], bytes], int]:
+    """orjson's encoder, and the options with which it raises for what :func:`plain` must convert.
+
+    It writes NaN and the infinities as null, unlike all else here: who finds a null must look again.
+    """
+    with importing:
+        import orjson
+
+    passed = (
+        orjson.OPT_PASSTHROUGH_SUBCLASS,
+        orjson.OPT_PASSTHROUGH_DATETIME,
+        orjson.OPT_PASSTHROUGH_DATACLASS,
+    )
+    return orjson.dumps, functools.reduce(operator.or_, passed)
 
 
 def to_json(value: Json) -> bytes:

@@ -109,9 +109,13 @@ class Combiner:
         return True
 
     def leave(self) -> None:
-        """Ends a lead; whoever came meanwhile is served."""
+        """Ends a lead."""
         self._leading = False
         self._lead.release()
+        self.left()
+
+    def left(self) -> None:
+        """After a lead: serves whoever came meanwhile."""
         if self._lead._is_owned():  # type: ignore[attr-defined]
             self._heal()
         if self._queue:

@@ -81,6 +81,9 @@ class SqliteOutbox:
         self._upkeep = Upkeep(self)
         self._data_version = -1
         self._behind = durability == "none"
+        self._store.upkeep = self._upkeep
+        self.append_alone = self._append_behind if self._behind else self._store.append_alone
+        """Stores one draft if nobody else is writing; False: it takes :meth:`append`, nothing was stored."""
         forking.register(self._upkeep)
 
     def _beside(self, suffix: str) -> Path:
@@ -93,13 +96,14 @@ class SqliteOutbox:
         if self._behind and self._store.is_open and self._upkeep.write_behind(drafts):
             return
         try:
-            if len(drafts) != 1 or not self._store.append_alone(drafts[0]):
-                self._store.append(drafts)
+            self._store.append(drafts)
         except OutboxFull:
             self._room.left = 0  # what the relay may set free now is not for captures
             raise
-        if not self._upkeep.dirty:
-            self._upkeep.written()
+        self._upkeep.written()
+
+    def _append_behind(self, draft: Draft) -> bool:
+        return self._store.is_open and self._upkeep.write_behind((draft,))
 
     def append_now(self, drafts: Sequence[Draft]) -> None:
         """As append, never behind."""
@@ -110,12 +114,11 @@ class SqliteOutbox:
         """As append, but False at once where it would wait for another writer or for the disk."""
         if self._behind or self.durability == "power":
             return False
-        if not (len(drafts) == 1 and self._store.append_alone(drafts[0])) and not (
-            self._store.is_open and self._store.try_append(drafts)
-        ):
+        if len(drafts) == 1 and self._store.append_alone(drafts[0]):
+            return True
+        if not (self._store.is_open and self._store.try_append(drafts)):
             return False
-        if not self._upkeep.dirty:
-            self._upkeep.written()
+        self._upkeep.written()
         return True
 
     def ready(self) -> None:

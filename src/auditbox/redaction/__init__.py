@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import marshal
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -11,10 +10,11 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from auditbox.encoding import LEAST, MOST, Json, key_text, plain, raw_encoder, remembered, to_json, unused
+from auditbox.encoding import LEAST, MOST, Json, key_text, plain, remembered, to_json, unused
 from auditbox.errors import ConfigurationError
 from auditbox.redaction.names import WORDS, SensitiveKeys
 from auditbox.redaction.prefilter import Prefilter, is_platform_object
+from auditbox.redaction.quick import quick_encoder
 from auditbox.redaction.texts import mask_cards, rules
 
 __all__ = ["Redaction"]
@@ -80,18 +80,14 @@ class Redaction:
         Never raises. Like any encoder it writes out a container each time that it is met, so what refers to
         the same lists many times on many levels (an expanded YAML bomb) takes as long as its JSON is.
         """
-        if not self._has_own_rules:
-            try:
-                # marshal takes built-in types only, no subclass and no iterator, checked in C. So
-                # pydantic-core meets nothing that it would consume or convert in its own way; and what it
-                # wrote is what is searched and stored, whatever another thread does to the value meanwhile.
-                marshal.dumps(value)  # type: ignore[arg-type]
-                body = self._raw_json(value)
-                if not self._suspects_json(body):
-                    return body
-            except Exception:  # noqa: BLE001, S110 - clean() deals with whatever it is
-                pass
-        return to_json(self.clean(value))
+        return self.quick_json(value) or to_json(self.clean(value))
+
+    @remembered
+    def quick_json(self) -> Callable[[object], bytes | None]:
+        """The JSON of a value in which there is nothing to mask or to convert; None where there may be."""
+        if self._has_own_rules:
+            return lambda value: None
+        return quick_encoder(self._prefilter)
 
     def clean(self, value: object) -> Json:
         """The value in plain JSON types (:func:`auditbox.encoding.plain`) without secrets, all of it new.
@@ -132,14 +128,6 @@ class Redaction:
     @remembered
     def _prefilter(self) -> Prefilter:
         return Prefilter(self._sensitive.named)
-
-    @remembered
-    def _suspects_json(self) -> Callable[[bytes], bool]:
-        return self._prefilter.suspects_json
-
-    @remembered
-    def _raw_json(self) -> Callable[[object], bytes]:
-        return raw_encoder()
 
     @remembered
     def _rules(self) -> list[Callable[[str], str]]:

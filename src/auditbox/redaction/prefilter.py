@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from auditbox.encoding import importing, remembered
 from auditbox.redaction.names import WORDS, endings, folded
 
-_REDUCED = bytes(ord("0") if chr(octet) in "0123456789" else octet for octet in range(128)).lower() + bytes(
+REDUCED = bytes(ord("0") if chr(octet) in "0123456789" else octet for octet in range(128)).lower() + bytes(
     range(128, 256)
 )
-_IGNORED = b"-_"
+IGNORED = b"-_"
 
 LITERALS = (
     "pass", "pwd", "secret", "token", "auth", "cookie", "credent", "key", "sess", "jwt", "connectionstr",
@@ -27,8 +27,8 @@ LITERALS = (
 )  # fmt: skip
 """One of these, or of the words, is in everything that :func:`_patterns` finds."""
 
-_HUGE = b"0" * 19
-_HUGE_INTEGER = re.compile(rb"[0-9]{19}")
+_LOOK_TWICE = ("null", "0" * 19)
+"""And these are in the JSON of what an encoder may write otherwise than :func:`auditbox.encoding.plain`."""
 
 _PLATFORM_IDS = ("aut00000000", "tkn00000000")
 """Sketches of the ids of Authorization and ApiToken objects: AUT-1234-5678."""
@@ -36,7 +36,7 @@ _PLATFORM_IDS = ("aut00000000", "tkn00000000")
 
 def sketch(text: bytes) -> bytes:
     """The UTF-8 text without case, ``-`` and ``_``, every digit a ``0``."""
-    return text.translate(_REDUCED, _IGNORED)
+    return text.translate(REDUCED, IGNORED)
 
 
 def is_platform_object(value: object) -> bool:
@@ -49,7 +49,7 @@ def is_platform_object(value: object) -> bool:
 class Prefilter:
     """Tells whether there may be something to mask.
 
-    Both questions compile their patterns when they are first asked: constructing must stay cheap.
+    The patterns are compiled when they are first needed: constructing must stay cheap.
 
     Args:
         named: the sensitive keys that the application added.
@@ -58,29 +58,17 @@ class Prefilter:
     def __init__(self, named: Iterable[str] = ()) -> None:
         self._words = [*WORDS, *(_in_sketch(name) for name in named)]
 
-    @remembered
-    def suspects_json(self) -> Callable[[bytes], bool]:
-        """Whether a value's JSON may hold secrets, keys that collide or integers beyond 64 bits."""
-        has_literal, is_likely = self._searches
-
-        def suspects_json(body: bytes) -> bool:
-            reduced = body.translate(_REDUCED, _IGNORED)
-            if has_literal(reduced) and is_likely(reduced):
-                return True
-            return _HUGE in reduced and _HUGE_INTEGER.search(body) is not None
-
-        return suspects_json
-
     def suspects_text(self, text: str) -> bool:
         """Whether a text, or several on lines of their own, may hold secrets."""
-        has_literal, is_likely = self._searches
-        reduced = text.encode("utf-8", "replace").translate(_REDUCED, _IGNORED)
+        has_literal, is_likely = self.searches
+        reduced = sketch(text.encode("utf-8", "replace"))
         return has_literal(reduced) and is_likely(reduced)
 
     @remembered
-    def _searches(self) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
+    def searches(self) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
+        """What is asked of a sketch: whether it holds a literal; and then, whether a secret is likely."""
         others = (word for word in self._words if not any(literal in word for literal in LITERALS))
-        literals = [*LITERALS, *others]
+        literals = [*LITERALS, *_LOOK_TWICE, *others]
         return _search("|".join(map(re.escape, literals))), _search("|".join(_patterns(self._words)))
 
 

@@ -71,17 +71,20 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._lock = FileLock(self._outbox.relay_lock)
         self._wake, self._stopping = Wake(), threading.Event()
-        self._hungry = self._leads = False
+        self.hungry, self._leads = self._sink is not None, False
 
     # -- called by whoever captures ------------------------------------------------------------------
 
     def notify(self) -> None:
-        """Something was appended. Costs next to nothing while the relay is busy, or elsewhere."""
-        if self._hungry:
-            self._hungry = False
-            self._wake.set()
-        elif self._thread is None and self._sink is not None:
+        """Something was appended: wakes the relay, or starts its thread.
+
+        Needed only while it is ``hungry``: not while it is busy, or another process relays.
+        """
+        if self._thread is None:
             self.start()
+        elif self.hungry:
+            self.hungry = False
+            self._wake.set()
 
     def start(self) -> None:
         """Starts the thread, if there is a sink and none runs yet."""
@@ -94,6 +97,7 @@ class Worker:
                 self._thread.start()
         except RuntimeError:  # the interpreter is going down: the next start delivers
             self._thread = None
+            self.hungry = True
         finally:
             self._start_lock.release()
 
@@ -230,7 +234,7 @@ class Worker:
         except Interrupted:
             logger.info("it is not known what was claimed: taking over anew")
         finally:
-            self._hungry = self._leads = False
+            self.hungry = self._leads = False
             self._finish(relay, senders)
 
     def _receiver(self, relay: Relay) -> Callable[..., None]:
@@ -246,7 +250,7 @@ class Worker:
         while not stopping.is_set():
             woken = self._wake.is_set()
             self._wake.clear()
-            self._hungry = True  # before the step looks: what is appended after it looked wakes us
+            self.hungry = True  # before the step looks: what is appended after it looked wakes us
             if woken:
                 relay.wake()
             try:
@@ -258,7 +262,7 @@ class Worker:
                 pause = ELECTION
             if self._sink is not None:
                 self._sink.abort_overdue()
-            self._hungry = relay.hungry
+            self.hungry = relay.hungry
             if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
                 return self._rest(relay, stopping, lock)
             self._wake.wait(pause)
