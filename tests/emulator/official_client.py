@@ -3,16 +3,17 @@
 Usage: official_client.py URL TOKEN
 """
 
+import asyncio
 import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from mpt_api_client import MPTClient, RQLQuery  # type: ignore[import-not-found]
+from mpt_api_client import AsyncMPTClient, MPTClient, RQLQuery  # type: ignore[import-not-found]
 from mpt_api_client.auth import BearerTokenAuthentication  # type: ignore[import-not-found]
 from mpt_api_client.exceptions import MPTAPIError  # type: ignore[import-not-found]
+from mpt_api_client.http.mixins.streaming_mixin import StreamFormat  # type: ignore[import-not-found]
 
-MANY = 2500
 ORDER = "ORD-1208-2301-8479"
 
 
@@ -31,15 +32,6 @@ def main() -> None:
             "payload": {"ignored": True},
         }
     )
-    for number in range(1, MANY):
-        records.create(
-            {
-                "event": f"extensions.e2e.e{number % 5}",
-                "summary": f"Summary {number}",
-                "details": "d",
-                "object": {"id": ORDER},
-            }
-        )
     results: dict[str, Any] = {"created": made.id, "got": records.get(made.id).summary}
     results["rendered"] = records.options(render=True).get(made.id, select=["object"]).details
     results["ids"] = len({record.id for record in records.iterate()})
@@ -50,13 +42,34 @@ def main() -> None:
     for name, query in filters(made.id).items():
         results[name] = sum(1 for _ in records.filter(query).iterate())
     results["streamed"] = len({record.id for record in records.stream()})
+    results["envelope"] = len({record.id for record in records.stream(stream_format=StreamFormat.JSON)})
+    results["few"] = [sum(1 for _ in records.stream(limit=limit)) for limit in (-1, 0, 7)]
     kind = event_types.filter(RQLQuery(key="extensions.e2e.test")).fetch_one()
     results["updated"] = event_types.update(kind.id, {"description": "D"}).description
     results["errors"] = [error(lambda: records.get("AUD-0000-0000-0000-0000"))]
     results["errors"] += [error(lambda: event_types.get("AET-0000-0000"))]
     results["errors"] += [error(lambda: records.create({"event": "extensions.e2e.x"}))]
     results["errors"] += [error(lambda: list(records.filter(RQLQuery(nothing="x")).iterate()))]
+    results["awaited"] = asyncio.run(awaited(kind.id))
     print(json.dumps(results))
+
+
+async def awaited(kind: str) -> list[Any]:
+    """The same with the awaiting client, in short: created, got, iterated, streamed, updated, an error."""
+    client = AsyncMPTClient.from_config(BearerTokenAuthentication(sys.argv[2]), sys.argv[1])
+    records, event_types = client.audit.records, client.audit.event_types
+    body = {"event": "extensions.e2e.async", "summary": "s", "details": "d", "object": {"id": ORDER}}
+    made = await records.create(body)
+    mine = records.filter(RQLQuery(event=body["event"]))
+    results = [(await records.get(made.id)).summary]
+    results.append([record.id async for record in mine.iterate()] == [made.id])
+    results.append([record.id async for record in mine.stream()] == [made.id])
+    results.append((await event_types.update(kind, {"name": "N"})).name)
+    try:
+        await records.get("AUD-0000-0000-0000-0000")
+    except MPTAPIError as exc:
+        results.append([exc.status, exc.title])
+    return results
 
 
 def filters(id: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from auditbox.emulator import running
+from auditbox.emulator import running, shipped_seed
+from tests.emulator.conftest import ORDER
 
 PACKAGE = "mpt-api-client==7.0.0"
 SCRIPT = Path(__file__).with_name("official_client.py")
@@ -45,13 +46,26 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return python
 
 
+def many_records() -> list[dict[str, Any]]:
+    """All but one of 2,500 records, as a seed has them."""
+    viewers = [{"id": "ACC-1111-1111", "type": "Vendor"}]
+    return [
+        {"id": f"AUD-0000-0000-0000-{number:04}", "event": f"extensions.e2e.e{number % 5}", "details": "d",
+         "summary": f"Summary {number}", "object": {"id": ORDER}, "type": "Public", "viewers": viewers,
+         "timestamp": "2026-01-31T09:00:00Z"}
+        for number in range(1, 2500)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("strict", "token", "seeded"),
     [(False, "idt:TKN-1234-5678:secret", 0), (True, "idt:TKN-1111-1111:vendor", 2)],
 )
 def test_it_cannot_tell_the_difference(python: str, strict: bool, token: str, seeded: int) -> None:
     """Every audit operation of the official client does what it should, and its errors are right."""
-    with running(process=True, strict=strict) as emulator:
+    seed = shipped_seed().model_dump(mode="json", by_alias=True, exclude_none=True) if strict else {}
+    seed["records"] = [*seed.get("records", []), *many_records()]
+    with running(process=True, strict=strict, seed=seed) as emulator:
         command = [python, "-W", "ignore", str(SCRIPT), emulator.url, token]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -74,7 +88,10 @@ def test_it_cannot_tell_the_difference(python: str, strict: bool, token: str, se
         "since": many,
         "null": 1,
         "streamed": many,
+        "envelope": many,
+        "few": [many, 0, 7],
         "updated": "D",
+        "awaited": ["s", True, True, "N", [404, "Not Found"]],
         "errors": [[404, "Not Found"], [404, "Not Found"], [400, "Bad Request"], [400, "Bad Request"]],
     }
 

@@ -95,7 +95,7 @@ class Reader:
         if self.caps.stream is not None and count > self.caps.stream:
             raise Problem(413, _OVER_CAP.format(self.caps.stream))
         rows = self._objects(statement, table, query, selection, limit, query.offset)
-        return Snapshot(count, rows, _meta(query.offset, count, total, selection.left_out(table)))
+        return Snapshot(count, rows, _meta(query.offset, count, count, selection.left_out(table)))
 
     def one(self, table: Table, id: str, query: Query, caller: Caller) -> dict[str, Any]:
         """One object, whole unless ``select`` takes something away.
