@@ -37,7 +37,17 @@ def test_a_healthy_outbox(run: Run, start: Start, path: Path, capture: Capture, 
     checks = examined(run, path, 0, **env)
     states = {name: check["state"] for name, check in checks.items()}
     expected = dict.fromkeys(
-        ["file", "permissions", "owner", "filesystem", "integrity", "checksums", "relay", "dead letters"],
+        [
+            "file",
+            "permissions",
+            "owner",
+            "filesystem",
+            "log",
+            "integrity",
+            "checksums",
+            "relay",
+            "dead letters",
+        ],
         "ok",
     )
     assert expected.items() <= states.items()

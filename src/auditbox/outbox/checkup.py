@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from auditbox.errors import OutboxError
-from auditbox.outbox import ballast, transitions
+from auditbox.outbox import ballast, torn, transitions
 from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.readonly import ReadOnly
@@ -43,6 +43,7 @@ def examine(path: Path) -> Iterator[Check]:
     yield _filesystem(path)
     yield _space(path)
     yield sqlite_version(sqlite3.sqlite_version_info)
+    yield _log(path)
     yield _integrity(path)
     yield _checksums(path)
 
@@ -120,6 +121,15 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
         f"{text} has the WAL-reset bug: two processes that write and checkpoint at once can damage a file",
         "auditbox's own lock keeps its processes from that: let no other program write to the outbox",
     )
+
+
+def _log(path: Path) -> Check:
+    """Before anybody opens it: SQLite would take it to end at a gap. Not judged while somebody writes."""
+    log = path.with_name(f"{path.name}-wal")
+    before = log.stat().st_mtime_ns if log.exists() else None
+    if torn.has_gap(path) and log.exists() and log.stat().st_mtime_ns == before:
+        return Check("log", "failed", "the write-ahead log is damaged before its last commit", _SALVAGE)
+    return Check("log", "ok", "the write-ahead log is whole" if before else "there is no write-ahead log")
 
 
 def _integrity(path: Path) -> Check:

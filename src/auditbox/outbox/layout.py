@@ -22,7 +22,7 @@ from auditbox.errors import (
     OutboxTooNew,
     WrongDestination,
 )
-from auditbox.outbox import ballast, migration, quarantine, recovery
+from auditbox.outbox import ballast, migration, quarantine, recovery, torn
 from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.room import full_disk
@@ -43,11 +43,12 @@ MIGRATIONS: dict[int, Callable[[Database], Any]] = {2: migration.to_version_2}
 
 
 def open_database(
-    path: Path, *, create: bool, synchronous: str, destination: str | None
+    path: Path, *, create: bool, synchronous: str, destination: str | None, first: bool = True
 ) -> tuple[sqlite3.Connection, str]:
     """A connection to the outbox at this path, and the outbox's own id.
 
     The caller holds the lock between processes, so that only one of them creates, migrates or recovers.
+    ``first``: this process has not had it open yet, so that somebody may have left it in whatever state.
 
     Raises:
         OutboxUnusable: and its subclasses, each with the way out.
@@ -62,6 +63,8 @@ def open_database(
         ballast.release(path)
     if ours and _size(path) == 0:  # SQLite would take it for new, and delete its write-ahead log
         raise OutboxDamaged(f"outbox {path} has been emptied")
+    if ours and (torn.is_kept(path) or (first and unclean and torn.has_gap(path))):
+        raise OutboxDamaged(f"the write-ahead log of outbox {path} has a gap before its last commit")
     db = _connect(path)
     try:
         name, owner = _checked(db, path, create, synchronous, destination, ours)

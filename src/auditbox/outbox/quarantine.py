@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from auditbox.outbox import torn
+
 _UNFINISHED, _FINISHED = ".salvaging", ".salvaged"
 
 
@@ -37,6 +39,7 @@ def adopt(path: Path) -> Path:
     except FileNotFoundError:
         return path
     target = _beside(path, f".damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(begun))}")
+    torn.set_aside(path, target)
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{target}{suffix}")

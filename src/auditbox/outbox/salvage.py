@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from auditbox.outbox import layout, quarantine, recovery
+from auditbox.outbox import layout, quarantine, recovery, torn
 from auditbox.outbox.base import Now
 from auditbox.outbox.files import prepare_file
 from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
@@ -64,6 +64,18 @@ class Found:
     meta: Row | None = None
     relay: Row | None = None
     lead: Row | None = None
+    torn: bool = False
+    """Pages of different moments: what one says of an entry's state, another may have outlived."""
+
+    def add(self, later: Found) -> None:
+        """What stands behind the gap of a log: entries never change, and of all else the later one counts."""
+        self.torn = True
+        self.entry = {**later.entry, **self.entry}
+        for table in ("receipt", "open", "ledger", "tombstone"):
+            setattr(self, table, {**getattr(self, table), **getattr(later, table)})
+        self.meta = self.meta or later.meta
+        self.lead = max(self.lead, later.lead, key=lambda row: _lead(row)[1:])
+        self.relay = max(self.relay, later.relay, key=_position)
 
 
 def salvage(path: Path) -> Salvaged:
@@ -73,7 +85,11 @@ def salvage(path: Path) -> Salvaged:
     """
     memo = Memo(path)
     identity = memo.identity()
+    gap = torn.keep(path)
     found = _read(path)
+    if gap:
+        torn.mend(path)
+        found.add(_content(path, "ro"))
     name = identity.outbox if identity else _text(found.meta, 1)
     destination = identity.destination if identity else _text(found.meta, 2)
     place = quarantine.workplace(path)
@@ -105,7 +121,12 @@ def _text(row: Row | None, column: int) -> str | None:
 def _read(path: Path) -> Found:
     if not _is_readable(path):
         _give_header(path)
-    db = _opened(path)
+    return _content(path, "rw")
+
+
+def _content(path: Path, mode: str) -> Found:
+    """What can be read now; read-only leaves the file as it is."""
+    db = _opened(path, mode)
     try:
         found = Found(meta=_first(db, "meta"), relay=_first(db, "relay"), lead=_first(db, "lead"))
         for table, width in _WIDTHS.items():
@@ -117,8 +138,8 @@ def _read(path: Path) -> Found:
             db.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
+def _opened(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
     db.text_factory = lambda text: text.decode("utf-8", "replace")
     return db
 
@@ -210,18 +231,19 @@ def _intact(table: str, row: Row) -> bool:
 def _write(db: sqlite3.Connection, found: Found, progress: Progress | None) -> tuple[int, int, int]:
     """Fills the new outbox; returns how many entries are kept, in doubt, and lost."""
     entries, receipts, opened = found.entry, found.receipt, found.open
-    trusted = found.relay is not None and found.relay[4] == relay_checksum(found.relay[0], found.relay[1])
-    cursor, epoch = (found.relay[0], found.relay[1]) if trusted and found.relay is not None else (0, 0)
+    trusted, cursor, epoch = _position(found.relay)
     clock, reserved, claims = _lead(found.lead)
     noted = progress.claims if progress else 0
-    whole = trusted and noted <= claims and not recovery.rebooted(clock)
+    whole = trusted and noted <= claims and not recovery.rebooted(clock) and not found.torn
     known = max([cursor, 0 if whole else reserved, *receipts, *opened])
+    if found.torn and progress:
+        known = max(known, progress.newest)
     newest = max([cursor, *receipts, *opened, *entries, progress.newest if progress else 0])
     db.executemany(SQL["append"], entries.values())
     db.executemany(SQL["receipt"], [row for seq, row in receipts.items() if seq in entries])
     doubtful = {
-        seq for seq, row in entries.items()
-        if seq not in receipts and _reopen(db, seq, row[2], opened.get(seq), sent=seq <= known)
+        seq for seq, row in entries.items() if seq not in receipts
+        and _reopen(db, seq, row[2], opened.get(seq), sent=seq <= known, torn=found.torn)
     }  # fmt: skip
     ahead = max(newest, reserved) + _MARGIN
     for row in found.tombstone.values():
@@ -255,6 +277,13 @@ def _lost(entries: Collection[int], opened: Iterable[int], read: int, newest: in
     return lost
 
 
+def _position(row: Row | None) -> tuple[bool, int, int]:
+    """Whether the relay's row is what was written; its cursor and its epoch."""
+    if row is None or row[4] != relay_checksum(row[0], row[1]):
+        return False, 0, 0
+    return True, row[0], row[1]
+
+
 def _lead(row: Row | None) -> tuple[str | None, int, int]:
     """The clock, what is reserved, and how often something was claimed, as far as that is known."""
     if row is None or len(row) != 4 or not _is_number(row[2]) or not _is_number(row[3]):
@@ -262,14 +291,14 @@ def _lead(row: Row | None) -> tuple[str | None, int, int]:
     return (row[0] if isinstance(row[0], str) else None), row[2], row[3]
 
 
-def _reopen(db: sqlite3.Connection, seq: int, lane: str, row: Row | None, *, sent: bool) -> bool:
+def _reopen(db: sqlite3.Connection, seq: int, lane: str, row: Row | None, *, sent: bool, torn: bool) -> bool:
     """An open row as it was; without one, ``sent`` says whether it may have been sent. True: nobody knows."""
     if row and row[2] == "dead":
         db.execute(SQL["enter"], (seq, lane, "dead", 0, None))
         db.execute(SQL["bury"], (row[8] if isinstance(row[8], str) else "{}", 0, seq))
         return False
     db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
-    if (row is None and sent) or (row is not None and (row[2] == "sending" or row[5] != 0)):
+    if ((row is None or torn) and sent) or (row is not None and (row[2] == "sending" or row[5] != 0)):
         db.execute(SQL["doubt"], (seq,))
     return row is None and sent
 

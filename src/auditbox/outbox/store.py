@@ -309,7 +309,7 @@ class Store:
                 "outbox %s was deleted or replaced while it was open; a new one is started", self.path
             )
             self._close()
-        self._db, self.name = layout.open_database(self.path, **self._options)
+        self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
         self._cursor = self._db.cursor()
         found = os.stat(self.path)
         self._file, self._look_at, self._seq = (found.st_dev, found.st_ino), now + _GLANCE, None

@@ -135,10 +135,13 @@ class Upkeep:
         self._guarded("write behind", self.flush_behind)
         self._sync()
         self._guarded("ballast", outbox.look_at_disk)
-        if not dirty or outbox.wal_bytes() >= outbox.largest_wal():
-            self._guarded("checkpoint", outbox.checkpoint)
-            self._guarded("retention", outbox.retain)
+        self._guarded("checkpoint", lambda: self._make_room(outbox, dirty))
         return dirty
+
+    def _make_room(self, outbox: Kept, dirty: bool) -> None:
+        if not dirty or outbox.wal_bytes() >= outbox.largest_wal():
+            outbox.checkpoint()
+            outbox.retain()
 
     def _sync(self) -> None:
         outbox = self._outbox()
@@ -151,6 +154,8 @@ class Upkeep:
             action()
         except (AuditboxError, OSError) as error:
             logger.warning("outbox upkeep: %s failed: %s", what, error)
+        except Exception:
+            logger.exception("outbox upkeep: %s failed", what)
 
     def nap(self, busy: bool) -> None:
         """Until something is written, or for a period while there is more to do."""
