@@ -83,7 +83,7 @@ def _check_scheme(scheme: str, host: str) -> None:
             f"(http:// is for {', '.join(sorted(LOOPBACK))} only)"
         )
     if scheme not in _DEFAULT_PORTS:
-        raise ConfigurationError(f"{scheme or 'no scheme'}: the API's address starts with https://")
+        raise ConfigurationError(f"{scheme}://{host}: the API's address starts with https://")
 
 
 def _netloc(parts: SplitResult, host: str) -> str:
