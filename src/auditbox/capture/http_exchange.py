@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from auditbox.capture.call import outcome_of
 from auditbox.capture.http_bodies import Body
 from auditbox.capture.http_store import Made
+from auditbox.capture.message import error_text
 from auditbox.capture.request import LiveInfo, Request
 from auditbox.capture.rules import Rule
 from auditbox.context import FIELDS, Scope, current_scope
@@ -49,7 +49,8 @@ class Exchange:
         self.request = request
         self._auditor = auditor
         self._nested = nested
-        self._values = _scope_values(request, nested=nested)
+        outer, info = current_scope(), LiveInfo(request)
+        self._values = {"request": info} if outer is None or nested else _beside(outer, info)
         self._candidates = rules.candidates(request)
         self.concerned = request.concerned = rules.concern(request, self._candidates)
         """Whether a rule may want the request; else nothing needs to be told."""
@@ -126,16 +127,18 @@ class Exchange:
     def record(self) -> None:
         """Records the request if a rule says so and it is time; never raises an Exception."""
         if not self.settled and (made := self._due()):
-            if self._is_inside():
+            current = current_scope()
+            if current is not None and current.values is self._values:
                 made.store()
-            else:
+            else:  # the answer comes from elsewhere: a thread or a callback (WSGI under ASGI)
                 with self.scope():
                     made.store()
 
     async def arecord(self) -> None:
         """As record, without blocking the event loop."""
         if not self.settled and (made := self._due()):
-            if self._is_inside():
+            current = current_scope()
+            if current is not None and current.values is self._values:
                 await made.astore()
             else:
                 with self.scope():
@@ -148,11 +151,6 @@ class Exchange:
         most = max((rule.request_body for rule in rules), default=0)
         more = max((rule.response_body for rule in rules), default=0)
         return (Body(most) if most else None), (Body(more) if more else None)
-
-    def _is_inside(self) -> bool:
-        """False where the answer comes from elsewhere: a thread or a callback (WSGI under ASGI)."""
-        current = current_scope()
-        return current is not None and current.values is self._values
 
     def _due(self) -> Made | None:
         if self.request.status is None and not self._ended:
@@ -180,11 +178,14 @@ class Exchange:
         if event is None:
             return None
         fields, unresolved = rule.fields(request)
-        self._settle_info()
+        info = self._settled_info()
         if self.request_body is not None or self.response_body is not None:
             self._add_bodies(rule, fields)
         success = request.complete and request.error is None and (request.status or 500) < 400
-        outcome = fields["outcome"] = outcome_of(request.seconds, request.error, success=success)
+        outcome = fields["outcome"] = {"status": "success" if success else "failure"}
+        if request.error is not None:
+            outcome["error"] = error_text(request.error)
+        outcome["durationMs"] = info.get("durationMs") or request.milliseconds
         if request.bytes_out is not None:
             outcome["bytesOut"] = request.bytes_out
         if not request.complete and request.error is None:
@@ -193,13 +194,13 @@ class Exchange:
             outcome["unresolved"] = {**request.unresolved, **unresolved}
         return Made(self._auditor.find, event, fields, request)
 
-    def _settle_info(self) -> None:
+    def _settled_info(self) -> dict[str, Any]:
         """Nothing changes any more: it is read once. What the application has bound itself wins."""
         bound = self._values.get("request")
         info = self.request.info()
-        if type(bound) is not LiveInfo and isinstance(bound, Mapping):
-            info.update(bound)
-        self._values["request"] = info
+        own = {**bound} if type(bound) is not LiveInfo and isinstance(bound, Mapping) else None
+        self._values["request"] = {**info, **own} if own else info
+        return info
 
     def _add_bodies(self, rule: Rule, fields: dict[str, Any]) -> None:
         documents = {}
@@ -213,17 +214,13 @@ class Exchange:
             fields["documents"] = {**documents, **given}
 
 
-def _scope_values(request: Request, *, nested: bool) -> dict[str, Any]:
-    """What a request's scope begins with.
+def _beside(outer: Scope, info: LiveInfo) -> dict[str, Any]:
+    """What a request's scope begins with that was started from within another one's context.
 
     A server may start a request's task from within the one before it on the same connection (uvicorn with
-    keep-alive: cpython issue 140947), whose context it then inherits. So nothing that an outer request
-    knew shows through, unless this middleware runs inside that very request (``nested``).
+    keep-alive: cpython issue 140947), whose context it then inherits. Nothing that the outer request knew
+    shows through.
     """
-    info = LiveInfo(request)
-    outer = current_scope()
-    if outer is None or nested:
-        return {"request": info}
     base: Scope | None = outer
     around = base
     while around is not None:

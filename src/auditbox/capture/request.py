@@ -118,6 +118,11 @@ class Request:
         """How long ago the request came."""
         return perf_counter() - self._started
 
+    @property
+    def milliseconds(self) -> float:
+        """The same as records say it."""
+        return round((perf_counter() - self._started) * 1000, 3)
+
     def unresolve(self, field: str, why: str) -> None:
         """Notes what could not be found out; the record says so."""
         self.unresolved = {**self.unresolved, field: why}
@@ -133,21 +138,22 @@ class Request:
             known["id"] = given
         if self.status is not None:
             known["status"] = self.status
-            known["durationMs"] = round(self.seconds * 1000, 3)
+            known["durationMs"] = self.milliseconds
         if (address := self.address) is not None:
             known["address"] = address
-        if (agent := self.user_agent) is not None:
-            known["userAgent"] = agent
+        if agent := self.headers.get("user-agent"):
+            known["userAgent"] = agent[:_LONGEST_TEXT]
         return known
 
 
 class LiveInfo(Mapping[str, Any]):
     """``Request.info()`` for captures inside the request: read when needed, as far as it is known then."""
 
+    _seen: object = None
+    _info: Mapping[str, Any] = {}
+
     def __init__(self, request: Request) -> None:
         self.request = request
-        self._seen: object = None
-        self._info: dict[str, Any] = {}
 
     def _now(self) -> dict[str, Any]:
         seen = self.request.status, self.request.routed()[0]
