@@ -50,7 +50,7 @@ class Exchange:
         self._auditor = auditor
         self._nested = nested
         outer, info = current_scope(), LiveInfo(request)
-        self._values = {"request": info} if outer is None or nested else _beside(outer, info)
+        self._values: dict[str, Any] = {"request": info} if outer is None or nested else _beside(outer, info)
         self._candidates = rules.candidates(request)
         self.concerned = request.concerned = rules.concern(request, self._candidates)
         """Whether a rule may want the request; else nothing needs to be told."""

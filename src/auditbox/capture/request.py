@@ -155,7 +155,7 @@ class LiveInfo(Mapping[str, Any]):
     def __init__(self, request: Request) -> None:
         self.request = request
 
-    def _now(self) -> dict[str, Any]:
+    def _now(self) -> Mapping[str, Any]:
         seen = self.request.status, self.request.routed()[0]
         if seen != self._seen:
             self._info, self._seen = self.request.info(), seen
