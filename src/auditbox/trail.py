@@ -246,7 +246,8 @@ class AuditTrail:
         if _interceptor is not None:
             _interceptor((draft,))
         elif not self._spill.kept and self.outbox.try_append((draft,)):
-            self._worker.notify()
+            if self._worker.hungry:
+                self._worker.notify()
         else:
             await self._store_elsewhere((draft,))
         return draft.id

@@ -124,7 +124,8 @@ def test_what_cannot_be_stored_is_reported(
     def full(drafts: Any) -> None:
         raise OutboxFull
 
-    monkeypatch.setattr(trail, "_append", full)
+    monkeypatch.setattr(trail, "_append_alone", lambda draft: False)
+    monkeypatch.setattr(trail.outbox, "append", full)
     lines = add(trail)
     logger.info("Order approved", audit=AUDIT)
     assert lines == ["INFO Order approved\n"]

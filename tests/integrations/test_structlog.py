@@ -129,7 +129,8 @@ def test_what_cannot_be_stored_waits_in_memory(
         raise OutboxFull
 
     with monkeypatch.context() as broken:
-        broken.setattr(trail, "_append", full)
+        broken.setattr(trail, "_append_alone", lambda draft: False)
+        broken.setattr(trail.outbox, "append", full)
         log.info("Order approved", audit=AUDIT)
         assert len(lines) == 1
     log.info("Order shipped", audit={**AUDIT, "event": "order.shipped"})

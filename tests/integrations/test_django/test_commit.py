@@ -135,7 +135,7 @@ def test_an_outbox_that_is_full_after_the_commit(
 
     called = []
     with monkeypatch.context() as broken:
-        broken.setattr(trail, "_append", full)
+        broken.setattr(trail.outbox, "append", full)
         with transaction.atomic():
             after_commit.record("order.approved", object=ORDER)
             transaction.on_commit(lambda: called.append(1))
