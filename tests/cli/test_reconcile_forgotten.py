@@ -16,6 +16,7 @@ from auditbox.api import AuditApi
 from auditbox.emulator import Emulator, running
 from auditbox.outbox import transitions
 from auditbox.outbox.base import Draft
+from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.uuid7 import uuid7
@@ -81,12 +82,15 @@ def forget(path: Path) -> Callable[[], int]:
 
 @pytest.fixture
 def reconcile(run: Run, path: Path) -> Callable[..., Any]:
-    """The lines and the counts of ``--json``, and the exit status."""
+    """The lines and the counts of ``--json``, and the exit status; every number ever given is in a count."""
 
     def reconcile(*arguments: object) -> tuple[list[dict[str, Any]], dict[str, int], int]:
         done = run("reconcile", "--outbox", path, "--json", *arguments, MPT_API_TOKEN=TOKEN)
         assert done.returncode in {0, 1}, done.stderr
         *lines, counts = map(json.loads, done.stdout.splitlines())
+        if not arguments:
+            states = ("delivered", "pending", "dead", "discarded", "gap")
+            assert sum(counts[state] for state in states) == Inspection(path).last_seq()
         return lines, counts, done.returncode
 
     return reconcile

@@ -206,7 +206,8 @@ class Numbers:
             forgotten, absent = self._scratch.execute(_SQL["forgotten_of"], (day.first, day.last)).fetchone()
             whole = self._since <= day.day * _DAY and _end(day) <= self._until
             if day.digest and whole and forgotten and not absent:
-                delivered = self._scratch.execute(_SQL["delivered"], (day.day * _DAY, _end(day)))
+                given = (day.first, day.last, day.day * _DAY, _end(day))
+                delivered = self._scratch.execute(_SQL["delivered"], given)
                 if ledger.digest(delivered) != day.digest:
                     yield day
 

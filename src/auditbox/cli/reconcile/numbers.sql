@@ -90,8 +90,8 @@ SELECT seq, last, reason, copies,
        (SELECT at FROM number WHERE seq > gap.last AND at IS NOT NULL ORDER BY seq LIMIT 1) AS after
 FROM gap ORDER BY seq
 
--- delivered: numbers and ids, by the time of capture
-SELECT seq, id FROM number WHERE state = 'delivered' AND at >= ? AND at < ?
+-- delivered: numbers and ids from first to last, of a time of capture
+SELECT seq, id FROM number WHERE seq BETWEEN ? AND ? AND state = 'delivered' AND at >= ? AND at < ?
 
 -- forgotten_of: how many numbers from first to last are forgotten, and how many of these no record has
 SELECT count(*), coalesce(sum(copies = 0), 0) FROM number
