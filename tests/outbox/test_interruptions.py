@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -53,20 +54,83 @@ def test_an_exception_out_of_a_signal_handler_leaves_a_working_outbox(outbox: Sq
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     outbox.append([draft()])  # whoever was interrupted lets go at its next capture at the latest
-    others: list[str] = []
+    others = capture_in_threads(outbox, 4)
+    assert len(others) == 4
+    assert safe | set(others) <= committed(outbox)
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_lead_that_was_left_behind_is_taken_over(outbox: SqliteOutbox, noted: bool) -> None:
+    """The interrupted thread never captures again: the others do, and none meets OutboxBusy."""
+    outbox.append([draft()])
+    combiner = outbox._store._combiner
+    combiner._lead.acquire()
+    combiner._leading = noted
+    captured = capture_in_threads(outbox, 4)
+    assert len(captured) == 4
+    assert set(captured) <= committed(outbox)
+    outbox.append([draft()])  # and the one that was interrupted goes on, too
+    assert len(committed(outbox)) == 6
+
+
+def test_a_lead_that_is_in_use_is_not_taken(outbox: SqliteOutbox) -> None:
+    """However long it takes: whoever waits looks at it, and leaves it alone."""
+    outbox.append([draft()])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        begun.set()
+        go_on.wait()
+
+    long = threading.Thread(target=outbox._store.write, args=(work,))
+    long.start()
+    begun.wait()
+    lead = outbox._store._combiner._lead
+    others = threading.Thread(target=capture_in_threads, args=(outbox, 3))
+    others.start()
+    others.join(0.8)
+    assert outbox._store._combiner._lead is lead
+    go_on.set()
+    long.join()
+    others.join()
+    assert len(committed(outbox)) == 4
+
+
+def test_threads_capture_while_the_main_one_is_interrupted_again_and_again(outbox: SqliteOutbox) -> None:
+    """It captures no more until all are through; what returned is committed once."""
+    outbox.append([draft()])
+
+    def limit(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        for interrupted in range(40):
+            with suppress(TimeLimit, OutboxError):
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + interrupted * 1e-5)
+                while True:
+                    outbox.append([draft()])
+            assert len(capture_in_threads(outbox, 2)) == 2
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def capture_in_threads(outbox: SqliteOutbox, count: int) -> list[str]:
+    """One capture in each of them; the ids of those that returned."""
+    done: list[str] = []
 
     def capture() -> None:
         one = draft("THREAD")
         outbox.append([one])
-        others.append(one.id)
+        done.append(one.id)
 
-    threads = [threading.Thread(target=capture) for _ in range(4)]
+    threads = [threading.Thread(target=capture) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(others) == 4
-    assert safe | set(others) <= committed(outbox)
+    return done
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import FrameType
+from contextlib import suppress
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from auditbox.errors import OutboxBusy
@@ -24,6 +25,11 @@ _LARGEST_BATCH = 512
 _SLICE = 0.05
 """Seconds after which a waiting thread looks by itself, should the exception of a signal handler have
 kept a leader from passing on."""
+
+_PATIENT = 3
+"""Slices after which it looks whether the thread that has the lead is still in it."""
+_INSPECTED = object()
+"""In place of whether somebody leads: while it is looked at, nobody may begin to."""
 
 
 class Interrupted(OutboxBusy):
@@ -80,11 +86,14 @@ class Combiner:
         self._commit, self._bound = commit, bound
         self._queue: deque[Job] = deque()
         self._lead = threading.RLock()
-        self._leading = self._held = False
+        self._leading: object = False
+        self._held = False
+        self._waiting: set[int] = set()
+        self._inspecting = threading.RLock()
 
     def run(self, job: Job) -> Any:
         """Does the job, or has it done; returns its result or raises its error."""
-        if self._lead.acquire(blocking=False):
+        if self._lead.acquire(blocking=False) and (_entries() > 1 or not self._steps_aside()):
             if self._leading and not self._heal():
                 return self._join(job)
             self._queue.append(job)
@@ -103,7 +112,8 @@ class Combiner:
         if self._queue or not self._lead.acquire(blocking=False):
             return False
         if self._leading:  # this very thread leads, and was interrupted by a signal
-            self._lead.release()
+            with suppress(RuntimeError):  # or was thought not to, and another lock stands here by now
+                self._lead.release()
             return False
         self._leading = True
         return True
@@ -129,13 +139,16 @@ class Combiner:
         """
         if self._held or _entries() > 1:
             return False
-        owned = self._lead._is_owned()  # type: ignore[attr-defined]
-        if owned:
-            self._lead._release_save()  # type: ignore[attr-defined]
+        self._give_up_mine()
         if self._leading:
             self._leading = False
             return self._lead.acquire(blocking=False)
         return True
+
+    def _give_up_mine(self) -> None:
+        lead = self._lead
+        if lead._is_owned():  # type: ignore[attr-defined]
+            lead._release_save()  # type: ignore[attr-defined]
 
     def try_run(self, job: Job) -> bool:
         """Does the job if nobody is writing and nobody waits; False without waiting otherwise."""
@@ -151,7 +164,12 @@ class Combiner:
 
     def hold(self) -> bool:
         """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
-        self._held = self._lead.acquire(timeout=self._bound)
+        inspects = self._inspecting.acquire(timeout=self._bound)
+        try:
+            self._held = self._lead.acquire(timeout=self._bound)
+        finally:
+            if inspects:
+                self._inspecting.release()
         return self._held
 
     def let_go(self) -> None:
@@ -167,7 +185,8 @@ class Combiner:
                 raise OutboxBusy("called from within a capture of the same thread")
             self._queue.append(job)
         finally:
-            self._lead.release()
+            with suppress(RuntimeError):
+                self._lead.release()
 
     def _take_the_lead(self, job: Job | None) -> None:
         """Holding the lead: commits what waits, until this job is done; then passes on."""
@@ -205,14 +224,59 @@ class Combiner:
             self._take_the_lead(None)
 
     def _wait(self, job: Job) -> None:
-        deadline = time.monotonic() + self._bound
-        while not job.done:
-            if self._lead.acquire(blocking=False):
-                self._take_the_lead(job)
-                continue
-            if time.monotonic() >= deadline and self._withdraw(job):
-                raise OutboxBusy
-            job.turn.acquire(timeout=_SLICE)
+        deadline, me, slices = time.monotonic() + self._bound, threading.get_ident(), 0
+        try:
+            while not job.done:
+                if self._lead.acquire(blocking=False) and not self._steps_aside():
+                    self._take_the_lead(job)
+                    continue
+                if time.monotonic() >= deadline and self._withdraw(job):
+                    raise OutboxBusy
+                self._waiting.add(me)
+                slices += not job.turn.acquire(timeout=_SLICE)
+                if slices % _PATIENT == _PATIENT - 1:
+                    self._look_for_the_leader()
+                self._waiting.discard(me)
+        finally:
+            self._waiting.discard(me)
+
+    def _steps_aside(self) -> bool:
+        """Having got the lock: whether it is left again, because somebody inspects who leads."""
+        if self._leading is not _INSPECTED:
+            return False
+        self._give_up_mine()
+        return True
+
+    def _look_for_the_leader(self) -> None:
+        """Takes the lead from a thread that was torn out of it, and does not capture again to notice.
+
+        Meanwhile nobody comes to lead: whoever gets the lock looks at ``_leading`` before anything else. So a
+        thread that is in no entry now does not lead, whatever lock it has; and the new lock counts only when
+        everybody who may have got the old one has looked.
+        """
+        if not self._inspecting.acquire(blocking=False):
+            return
+        try:
+            if self._held:
+                return
+            self._leading = _INSPECTED
+            if not self._somebody_may_lead():
+                self._lead = threading.RLock()
+                while self._somebody_may_lead():
+                    time.sleep(0.001)
+                self._leading = False
+        finally:
+            if self._leading is _INSPECTED:
+                self._leading = True  # if that is no longer so, the next one heals it
+            self._inspecting.release()
+
+    def _somebody_may_lead(self) -> bool:
+        """Whether any thread is where one leads, or is about to, and is not known to wait."""
+        for thread, frame in sys._current_frames().items():
+            code = _innermost(frame)
+            if code in _LEADS or (code is _WAIT and thread not in self._waiting):
+                return True
+        return False
 
     def _withdraw(self, job: Job) -> bool:
         """Takes a job back; False when a leader has it in hand."""
@@ -225,6 +289,20 @@ class Combiner:
 
 ENTRIES = {Combiner.run.__code__, Combiner.try_run.__code__}
 """The functions through which a thread comes to lead; a frame of one says that it may be leading."""
+_WAIT = Combiner._wait.__code__
+_LEADS = {Combiner._take_the_lead.__code__, Combiner._pass_on.__code__}
+
+
+def _innermost(frame: FrameType | None) -> CodeType | None:
+    """The innermost of the functions that say what a thread has to do with the lead."""
+    while frame is not None:
+        code = frame.f_code
+        if code is _WAIT or code in _LEADS:
+            return code
+        if code in ENTRIES:
+            return next(iter(_LEADS))
+        frame = frame.f_back
+    return None
 
 
 def _entries() -> int:

@@ -13,7 +13,7 @@ import time
 
 def capture_at_exit() -> None:
     """Registered before the library is imported: it runs when that has come to its end."""
-    if how == "atexit":
+    if globals().get("how") == "atexit":
         capture_late(5)
 
 
@@ -33,6 +33,8 @@ faulthandler.dump_traceback_later(0.8 * given["patience"])  # one that never end
 how = given["how"]
 if how == "atexit, registered later":
     atexit.register(lambda: capture_late(5))
+# A shell's background job inherits SIGINT as ignored, and so do these: such a program would never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 trail = make_trail(given)
 writer, late = Writer(given, trail, "early"), Writer(given, trail, "late")
 if how == "SIGTERM, handled":
