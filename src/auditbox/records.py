@@ -112,6 +112,10 @@ def _submitted(event: str) -> str:
 class Submission(Model):
     """What a client may post as a new record."""
 
+    model_config = ConfigDict(
+        ser_json_inf_nan="constants"
+    )  # so that encoding refuses them: null is no number
+
     event: Annotated[str, AfterValidator(_submitted)]
     summary: Annotated[str, Field(min_length=1)]
     details: Annotated[str, Field(min_length=1)]

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def test_event_types(api: AuditApi) -> None:
         ({"object": {"name": "x"}}, "object.id"),
         ({"documents": {"x": object()}}, "documents"),
         ({"documents": [1]}, "documents"),
+        ({"documents": {"x": float("nan")}}, "documents"),
+        ({"documents": {"x": [{"y": float("inf")}]}}, "documents"),
     ],
 )
 def test_what_cannot_be_a_record(
@@ -240,6 +243,15 @@ def test_no_redirect_is_followed(api: AuditApi, emulator: Emulator) -> None:
     with pytest.raises(ApiStatusError):
         api.records.list()
     assert len(emulator.requests()) == 1
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", None, 5])
+def test_what_is_no_id(api: AuditApi, emulator: Emulator, id: Any) -> None:
+    """It is an error before anything is sent: dots would be another path, nothing at all the list."""
+    for attempt in (api.records.get, api.event_types.get, partial(api.event_types.update, name="N")):
+        with pytest.raises(ConfigurationError, match="no id"):
+            attempt(id)
+    assert emulator.requests() == []
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class _EventTypes(Resource):
         }
         if not changes:
             raise ConfigurationError("update: pass name= or description=")
-        request = Request("PUT", f"{self._PATH}/{quote(id, safe='')}", _JSON, _encode(changes))
+        request = Request("PUT", _one(self._PATH, id), _JSON, _encode(changes))
         return _parse(EventType, json_object((yield from exchange(request, self.retries))))
 
     def _collection(self) -> Collection[EventType]:
@@ -265,12 +265,15 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def _get(path: str, id: str, select: Names, render: bool, retries: Retries) -> Steps[dict[str, Any]]:
-    if not id:
-        raise ConfigurationError("get: the id is empty")
-    query = Listing(select=select, render=render).query()
-    target = f"{path}/{quote(id, safe='')}"
+    query, target = Listing(select=select, render=render).query(), _one(path, id)
     request = Request("GET", f"{target}?{query}" if query else target)
     return json_object((yield from exchange(request, retries)))
+
+
+def _one(path: str, id: str) -> str:
+    if not isinstance(id, str) or not id.strip("."):  # dots would be another path
+        raise ConfigurationError(f"{id!r} is no id")
+    return f"{path}/{quote(id, safe='')}"
 
 
 def _listing(
