@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditbox.cli import output
+from auditbox.cli.output import _kept_whole
 
 from .conftest import ORDER, environment
 
@@ -116,3 +117,10 @@ def test_tables_do_without_rich(
     for shown in (rich, plain):
         assert ORDER in shown
         assert "400 [bold]no[/bold]" in shown
+
+
+@pytest.mark.parametrize(("width", "whole"), [(60, [True, True, False]), (45, [False, False, False])])
+def test_ids_are_not_broken_where_there_is_room(width: int, whole: list[bool]) -> None:
+    """On a narrow terminal every column gives way: nothing is ever cut off."""
+    lines = [["TIME", "N", "SUMMARY"], ["2026-02-03T14:05:12.480Z", "1", "x" * 200]]
+    assert _kept_whole(lines, width) == whole

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
+_SHORT, _LEAST, _BETWEEN = 26, 14, 3
+"""Columns up to the first width stay whole where longer ones still have the second; then the room between."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -113,12 +115,21 @@ def _rich_table(headers: Sequence[str], cells: list[list[str]], numeric: list[bo
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for header, right in zip(headers, numeric, strict=True):
-        drawn.add_column(header, justify="right" if right else "left", overflow="fold")
+    console, drawn = Console(), Table(box=SIMPLE_HEAD, pad_edge=False)
+    whole = _kept_whole([list(headers), *cells], console.width)
+    for header, right, on_one_line in zip(headers, numeric, whole, strict=True):
+        side: Literal["left", "right"] = "right" if right else "left"
+        drawn.add_column(header, justify=side, overflow="fold", no_wrap=on_one_line)
     for row in cells:
         drawn.add_row(*map(Text, row))
-    Console().print(drawn)
+    console.print(drawn)
+
+
+def _kept_whole(lines: list[list[str]], width: int) -> list[bool]:
+    """Which columns stay on one line: short ones, as of times and ids, where that leaves room for others."""
+    longest = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    needed = sum((length if length <= _SHORT else _LEAST) + _BETWEEN for length in longest)
+    return [length <= _SHORT and needed <= width for length in longest]
 
 
 def pairs(rows: Sequence[tuple[str, object]]) -> None:
