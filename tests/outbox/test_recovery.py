@@ -139,7 +139,8 @@ def test_a_machine_that_was_shut_down_in_good_order_puts_nothing_in_doubt(make: 
 def test_numbers_are_on_the_disk_before_they_are_sent(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sync for a block of numbers, not one for each claim."""
     outbox, synced = make(), []
-    monkeypatch.setattr("auditbox.outbox.sqlite.sync", synced.append)
+    monkeypatch.setattr("auditbox.outbox.wal.sync", synced.append)
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)  # which syncs, too
     outbox.append(drafts(*[f"L{number}" for number in range(recovery.BLOCK + 1)]))
     epoch, settled = outbox.take_over(NOW, 0), []
     for _ in range(recovery.BLOCK + 1):

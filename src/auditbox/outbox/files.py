@@ -185,19 +185,3 @@ class FileLock:
         if self.descriptor is not None:
             descriptor, self.descriptor = self.descriptor, None
             os.close(descriptor)
-
-
-def sync(path: Path) -> bool:
-    """Forces a file's content to the disk, on a descriptor of its own; False where there is no file.
-
-    Only ever for the ``-wal``: SQLite holds no locks on that one.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        getattr(os, "fdatasync", os.fsync)(descriptor)
-    finally:
-        os.close(descriptor)
-    return True

@@ -22,7 +22,7 @@ from auditbox.errors import (
     OutboxTooNew,
     WrongDestination,
 )
-from auditbox.outbox import ballast, migration, quarantine, recovery, torn
+from auditbox.outbox import ballast, migration, quarantine, recovery, torn, wal
 from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.room import full_disk
@@ -111,7 +111,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _configure(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA synchronous = {synchronous}")
-    db.execute("PRAGMA journal_size_limit = 4194304")
+    db.execute(f"PRAGMA journal_size_limit = {wal.KEPT}")
     db.execute("PRAGMA trusted_schema = OFF")
     if sys.platform == "darwin" and synchronous == "FULL":
         db.execute("PRAGMA fullfsync = ON")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ROW = 128
 """Bytes that an entry takes beside its body: id, lane, checksum, SQLite's own."""
 
+_PORTION = 2 << 20
+"""In the WAL, where each commit takes whole pages, small entries come to several times as much."""
+
 
 def full_disk(path: Path) -> str:
     """What is said of a full disk."""
@@ -29,7 +32,7 @@ class Room:
     def __init__(self, path: Path, wal: Path, max_bytes: int) -> None:
         if not isinstance(max_bytes, int) or max_bytes < 1 << 20:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: a whole number, at least 1 MiB (1048576)")
-        self._path, self._wal, self.max_bytes = path, wal, max_bytes
+        self._path, self.wal, self.max_bytes = path, wal, max_bytes
         self.left = 0
         """Bytes that may be written before the disk is asked again."""
 
@@ -56,14 +59,14 @@ class Room:
             db.execute("PRAGMA page_count").fetchone()[0] - db.execute("PRAGMA freelist_count").fetchone()[0]
         )
         used = pages * db.execute("PRAGMA page_size").fetchone()[0] + self.wal_bytes()
-        # Measured again after each 64th part, so that what other processes write is seen.
+        # Measured again after each portion, so that what other processes write is seen, and the WAL's size.
         left = self.max_bytes - used
-        self.left = min(left, self.max_bytes // 64)
+        self.left = min(left, self.max_bytes // 64, _PORTION)
         return int(left)
 
     def wal_bytes(self) -> int:
         """The size of the WAL."""
         try:
-            return os.stat(self._wal).st_size
+            return os.stat(self.wal).st_size
         except FileNotFoundError:
             return 0

@@ -11,18 +11,19 @@ from sqlite3 import Connection
 from typing import TypeVar
 
 from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
-from auditbox.outbox import ballast, forking, transitions
+from auditbox.outbox import ballast, forking, transitions, wal
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
-from auditbox.outbox.files import logger, sync
+from auditbox.outbox.files import logger
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.recovery import Reserved, reserve
 from auditbox.outbox.room import Room, full_disk
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.store import Store
+from auditbox.outbox.store import Store, checkpoint
 from auditbox.outbox.upkeep import Upkeep
 
 T = TypeVar("T")
-LARGE_WAL = 32 << 20
+LARGE_WAL = wal.KEPT // 2
+"""Written bytes at which the WAL is checkpointed: what comes until that is done has room in what is kept."""
 SMALL_WAL = 128 << 10
 SYNCHRONOUS = {"crash": "NORMAL", "power": "FULL", "none": "NORMAL"}
 """Durability in SQLite's words (sqlite.org/pragma.html#pragma_synchronous)."""
@@ -157,7 +158,7 @@ class SqliteOutbox:
         exchanged, reserved = self._settle(work)
         if reserved is not None:
             if reserved.sync and self.durability != "power":
-                sync(self.wal)
+                self.sync()
             self._memo.note(Progress(self.name, reserved.newest, reserved.claims))
         self._upkeep.written()
         return exchanged
@@ -256,14 +257,19 @@ class SqliteOutbox:
         if self._store.is_open and not ballast.ensure(self.path, self._room.max_bytes):
             self._room.left = 0
 
-    def largest_wal(self) -> int:
-        """The size at which the WAL is checkpointed: small enough for the ballast where space is short."""
-        return SMALL_WAL if ballast.is_short(self.path) else LARGE_WAL
+    def sync(self) -> None:
+        """Forces to the disk what was committed, without keeping anybody from writing."""
+        wal.sync(self.wal)
+
+    def is_wal_large(self) -> bool:
+        """Whether the WAL is to be checkpointed: early enough for the ballast where space is short."""
+        return wal.reaches(self.wal, SMALL_WAL if ballast.is_short(self.path) else LARGE_WAL)
 
     def checkpoint(self) -> None:
         """Moves the WAL's content into the database file; does not wait for readers."""
         if self._store.is_open and self.wal_bytes():
-            self._store.read(_empty_wal if ballast.is_short(self.path) else _checkpoint)
+            self.sync()  # or SQLite would, with everybody waiting
+            self._store.read(_empty_wal if ballast.is_short(self.path) else checkpoint)
 
     def retain(self, limit: int = 500) -> int:
         """Forgets settled entries older than ``keep_delivered``, in small transactions; returns how many."""
@@ -280,10 +286,6 @@ class SqliteOutbox:
         """Stores what is written behind and closes the file; a later call opens it again."""
         self._upkeep.stop()
         self._store.close()
-
-
-def _checkpoint(db: Connection) -> None:
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def _empty_wal(db: Connection) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
-from auditbox.outbox import forking, layout, transitions
+from auditbox.outbox import ballast, forking, layout, transitions, wal
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import ENTRIES, Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _NEWEST, _APPEND = SQL["newest"], SQL["append"]
 _EVICTION = 256
+_HUGE_WAL = 32 << 20
+"""Bytes of the WAL's file at which whoever captures does not wait for the upkeep's checkpoint any more."""
 _GLANCE = 0.05
 """Seconds after which the file is looked at again: with a deleted file all that it held is gone anyway."""
 _LARGEST = 512 * 1024
@@ -281,7 +283,10 @@ class Store:
         Raises:
             OutboxFull: only undelivered entries are left.
         """
-        if self._room.measure(db) >= need:
+        left = self._room.measure(db)
+        if self._room.wal_bytes() >= _HUGE_WAL:
+            checkpoint(db)
+        if left >= need:
             return
         truncate(db)
         while self._room.measure(db) < need:
@@ -310,10 +315,17 @@ class Store:
             )
             self._close()
         self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
+        self._allot_wal(self._db)
         self._cursor = self._db.cursor()
         found = os.stat(self.path)
         self._file, self._look_at, self._seq = (found.st_dev, found.st_ino), now + _GLANCE, None
         return self._db
+
+    def _allot_wal(self, db: sqlite3.Connection) -> None:
+        """Where each commit is synced: a WAL of full size, so that no sync has to note a new one."""
+        if self._options["synchronous"] == "FULL" and not ballast.is_short(self.path):
+            with Transaction(db):  # nobody else is writing behind it
+                wal.allot(self._room.wal, min(wal.KEPT, self._room.max_bytes // 8))
 
     def _same_file(self) -> bool:
         try:
@@ -336,6 +348,11 @@ def _fail(jobs: list[Job], error: OutboxError) -> None:
 
 
 ENTRIES.add(Store.append_alone.__code__)
+
+
+def checkpoint(db: sqlite3.Connection) -> None:
+    """Moves the WAL's content into the database file; waits for nobody, and keeps the WAL's file as it is."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def truncate(db: sqlite3.Connection) -> None:

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from auditbox.errors import AuditboxError
 from auditbox.outbox import ending
-from auditbox.outbox.files import sync
 from auditbox.outbox.wake import Wake
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from auditbox.outbox.base import Draft
 
 logger = logging.getLogger("auditbox.outbox")
 
 PERIOD = 1.0
+LOOKS = 10
+"""How often in a period the size of the WAL is looked at."""
 BEHIND_PERIOD = 0.005
 MOST_BEHIND = 10_000
 
@@ -34,11 +33,10 @@ MOST_BEHIND = 10_000
 class Kept(Protocol):
     """The outbox, as its upkeep sees it."""
 
-    wal: Path
     durability: str
 
-    def wal_bytes(self) -> int: ...
-    def largest_wal(self) -> int: ...
+    def sync(self) -> None: ...
+    def is_wal_large(self) -> bool: ...
     def checkpoint(self) -> None: ...
     def retain(self) -> int: ...
     def look_at_disk(self) -> None: ...
@@ -135,19 +133,27 @@ class Upkeep:
         self._guarded("write behind", self.flush_behind)
         self._sync()
         self._guarded("ballast", outbox.look_at_disk)
-        self._guarded("checkpoint", lambda: self._make_room(outbox, dirty))
+        if not dirty:
+            self._guarded("checkpoint", lambda: self._tidy(outbox))
+        else:
+            self.look()
         return dirty
-
-    def _make_room(self, outbox: Kept, dirty: bool) -> None:
-        if not dirty or outbox.wal_bytes() >= outbox.largest_wal():
-            outbox.checkpoint()
-            outbox.retain()
 
     def _sync(self) -> None:
         outbox = self._outbox()
         dirty, self.dirty = self.dirty, False
         if dirty and outbox is not None and outbox.durability == "crash":
-            self._guarded("sync", lambda: sync(outbox.wal))
+            self._guarded("sync", outbox.sync)
+
+    def look(self) -> None:
+        """Keeps the WAL small while something is written."""
+        outbox = self._outbox()
+        if outbox is not None:
+            self._guarded("checkpoint", lambda: outbox.is_wal_large() and self._tidy(outbox))
+
+    def _tidy(self, outbox: Kept) -> None:
+        outbox.checkpoint()
+        outbox.retain()
 
     def _guarded(self, what: str, action: Callable[[], object]) -> None:
         try:
@@ -158,14 +164,20 @@ class Upkeep:
             logger.exception("outbox upkeep: %s failed", what)
 
     def nap(self, busy: bool) -> None:
-        """Until something is written, or for a period while there is more to do."""
+        """Until something is written; then for a period, in which the WAL is kept small."""
         if not busy:
             self._wake.wait(timeout=60 * PERIOD)
         self._wake.clear()
         outbox = self._outbox()
         behind = outbox is not None and outbox.durability == "none"
         del outbox
-        self._stopped.wait(timeout=BEHIND_PERIOD if behind else PERIOD)
+        if behind:
+            self._stopped.wait(timeout=BEHIND_PERIOD)
+            return
+        for _ in range(LOOKS):
+            if self._stopped.wait(timeout=PERIOD / LOOKS):
+                return
+            self.look()
 
     @property
     def stopped(self) -> bool:
