@@ -19,6 +19,7 @@ from auditbox.redaction import Redaction
 from auditbox.relay.policy import Policy
 from auditbox.relay.worker import Flushed, Worker
 from auditbox.spill import Spill
+from auditbox.turns import Turns
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -108,7 +109,9 @@ class AuditTrail:
             keep_delivered=keep_delivered,
             busy_timeout=busy_timeout,
         )
-        self._spill = Spill(self.outbox.append)  # before the worker: at the end it is retried first
+        # Before the worker: at the end, what these hold is stored first.
+        self._turns = Turns(self._store, self._try_store)
+        self._spill = Spill(self.outbox.append)
         self._worker = Worker(
             self.outbox,
             self._sink,
@@ -245,21 +248,9 @@ class AuditTrail:
         draft = self._drafted(event, fields)
         if _interceptor is not None:
             _interceptor((draft,))
-        elif not self._spill.kept and self.outbox.try_append((draft,)):
-            if self._worker.hungry:
-                self._worker.notify()
-        else:
-            await self._store_elsewhere((draft,))
+        elif (stored := self._turns.append(draft)) is not None:
+            await stored
         return draft.id
-
-    async def _store_elsewhere(self, drafts: Sequence[Draft]) -> None:
-        """In a thread, shielded: the action has happened, whatever becomes of the task that waits for it."""
-        import asyncio
-
-        try:
-            await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._store, drafts)))
-        except RuntimeError:  # the loop's executor has shut down
-            self._store(drafts)
 
     def _draft(self, record: Mapping[str, Any]) -> Draft:
         fields = dict(record)
@@ -284,6 +275,12 @@ class AuditTrail:
             self._spill.retry()
         self.outbox.append(drafts)
         self._worker.notify()
+
+    def _try_store(self, drafts: Sequence[Draft]) -> bool:
+        stored = not self._spill.kept and self.outbox.try_append(drafts)
+        if stored and self._worker.hungry:
+            self._worker.notify()
+        return stored
 
     def check_event(self, event: str) -> None:
         """Raises the RecordError that a capture of this event would meet: malformed, or undeclared."""
@@ -331,6 +328,7 @@ class AuditTrail:
             ``Flushed(delivered, pending, dead)``, true only if everything captured before is delivered.
             Without a live relay, here or in another process, it returns at once.
         """
+        self._turns.flush()
         self._spill.retry()
         return self._worker.flush(timeout)
 
@@ -339,6 +337,7 @@ class AuditTrail:
 
         What is left stays in the outbox for the next start. A capture after close opens it again.
         """
+        self._turns.flush()
         self._spill.retry()
         return self._worker.close(timeout)
 

@@ -113,8 +113,10 @@ class SqliteOutbox:
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """As append, but False at once where it would wait for another writer or for the disk."""
-        if self._behind or self.durability == "power":
+        if self.durability == "power":
             return False
+        if self._behind:
+            return self._store.is_open and self._upkeep.write_behind(drafts)
         if len(drafts) == 1 and self._store.append_alone(drafts[0]):
             return True
         if not (self._store.is_open and self._store.try_append(drafts)):
