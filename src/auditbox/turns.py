@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from auditbox.errors import AuditboxError, OutboxError
 from auditbox.outbox import ending, forking
 
 if TYPE_CHECKING:
@@ -62,9 +61,8 @@ class Turns:
 
     def flush(self) -> None:
         """Commits what waits for the end of a turn, which a loop that was stopped or closed never sees."""
-        with suppress(AuditboxError):
-            for turn in list(self._loops.values()):
-                turn.flush()
+        for turn in list(self._loops.values()):
+            turn.flush()
 
     def before_fork(self) -> None:
         """Commits what waits, or both sides would."""
@@ -119,7 +117,7 @@ class _Loop:
             if not self._turns.try_store(drafts) and self._in_thread(batch, drafts):
                 return
             _answer(batch)
-        except OutboxError as error:
+        except Exception as error:  # noqa: BLE001 - which is told to those that wait
             _answer(batch, error)
         self._loop.call_soon(self._end)
 
@@ -143,10 +141,10 @@ class _Loop:
     def flush(self) -> None:
         """Commits all that waits, from whatever thread."""
         while batch := self._taken(_MOST):
-            error = None
+            error: Exception | None = None
             try:
                 self._turns.store([draft for draft, _ in batch])
-            except OutboxError as raised:
+            except Exception as raised:  # noqa: BLE001 - which is told to those that wait
                 error = raised
             with suppress(RuntimeError):  # a closed loop: nobody is left to be told
                 self._loop.call_soon_threadsafe(_answer, batch, error)
