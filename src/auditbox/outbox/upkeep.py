@@ -134,7 +134,7 @@ class Upkeep:
         self._sync()
         self._guarded("ballast", outbox.look_at_disk)
         if not dirty:
-            self._guarded("checkpoint", lambda: self._tidy(outbox))
+            self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=True))
         else:
             self.look()
         return dirty
@@ -149,11 +149,13 @@ class Upkeep:
         """Keeps the WAL small while something is written."""
         outbox = self._outbox()
         if outbox is not None:
-            self._guarded("checkpoint", lambda: outbox.is_wal_large() and self._tidy(outbox))
+            self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
 
-    def _tidy(self, outbox: Kept) -> None:
-        outbox.checkpoint()
-        outbox.retain()
+    def _tidy(self, outbox: Kept, *, at_once: bool) -> None:
+        """Moves the WAL into the file, and forgets what is old, ``at_once`` or where the WAL is large."""
+        if at_once or outbox.is_wal_large():
+            outbox.checkpoint()
+            outbox.retain()
 
     def _guarded(self, what: str, action: Callable[[], object]) -> None:
         try:
