@@ -76,6 +76,14 @@ class Server:
                 stderr=output,
             )
 
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        """One request, with more time than httpx gives by itself."""
+        return httpx.get(self.url + path, timeout=BOUND, **more)
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        """The same."""
+        return httpx.post(self.url + path, timeout=BOUND, **more)
+
     def workers(self) -> set[int]:
         """The ids of its worker processes."""
         listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], text=True)

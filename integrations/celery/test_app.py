@@ -19,7 +19,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from auditbox.errors import OutboxUnusable
@@ -203,7 +202,7 @@ def test_a_task_that_is_killed_for_good(stage: Any, broker: str, facts: Any) -> 
         stage.serving(*WEB) as web,
         working(stage, partner) as worker,
     ):
-        assert httpx.post(f"{web.url}/orders/ORD-0001/cancel", headers=headers).status_code == 200
+        assert web.post("/orders/ORD-0001/cancel", headers=headers).status_code == 200
         os.kill(busy_process(stage, partner), signal.SIGKILL)
         wait_for(stage, seen, 1)
         assert ended(worker) == 0
@@ -235,7 +234,7 @@ def test_a_worker_that_ends_delivers_what_it_has(stage: Any, broker: str) -> Non
     """Its processes skip ``atexit``: what they captured is delivered all the same before they end."""
     headers = {"authorization": "Bearer USR-0556-8733"}
     with stage.serving(*WEB) as web, working(stage) as worker:
-        assert httpx.post(f"{web.url}/orders/ORD-0001/ship", headers=headers).status_code == 200
+        assert web.post("/orders/ORD-0001/ship", headers=headers).status_code == 200
         wait_for(stage, seen, 1)
         assert ended(worker) == 0
         assert Inspection(stage.outbox).status().pending == 0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 HERE = Path(__file__).parent
@@ -40,7 +39,7 @@ def test_many_users_a_kill_and_a_reload(
         server.wait_without(before)
         answered |= stage.send(server, last)
         assert answered >= set(last)
-        assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+        assert server.get("/health").json() == {"status": "ok"}
         assert server.end() == 0
     stage.check([*killed, *reloaded, *last], answered, expected, facts)
 
@@ -49,9 +48,9 @@ def test_failures_and_strangers(stage: Any) -> None:
     """A 409 is a failure on record; who is not logged in is not served, and leaves no record."""
     headers = {"authorization": "Bearer USR-0556-8733", "x-request-id": "r"}
     with stage.serving(*GUNICORN, "app:app") as server:
-        assert httpx.post(f"{server.url}/orders/ORD-0001/cancel", headers=headers).status_code == 200
-        assert httpx.post(f"{server.url}/orders/ORD-0001/approve", headers=headers).status_code == 409
-        assert httpx.post(f"{server.url}/orders/ORD-0001/ship").status_code == 401
+        assert server.post("/orders/ORD-0001/cancel", headers=headers).status_code == 200
+        assert server.post("/orders/ORD-0001/approve", headers=headers).status_code == 409
+        assert server.post("/orders/ORD-0001/ship").status_code == 401
         server.end(signal.SIGTERM)
     failed, cancelled = stage.records()
     assert cancelled.event == "extensions.shop.order.cancelled"
@@ -84,7 +83,7 @@ def test_the_commands(stage: Any, flask_audit: Callable[..., subprocess.Complete
     assert not stage.outbox.exists()
     headers = {"authorization": "Bearer USR-0556-8733"}
     with stage.serving(*GUNICORN, "app:app", MPT_API_TOKEN="") as server:
-        assert httpx.post(f"{server.url}/orders/ORD-0001/ship", headers=headers).status_code == 200
+        assert server.post("/orders/ORD-0001/ship", headers=headers).status_code == 200
         server.end()
     waiting = flask_audit("status", "--max-age", "0")
     assert waiting.returncode == 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 WAYS = {"approve": "order.approved", "ship": "order.shipped"}
 UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2", "app:app")
 
@@ -26,7 +24,7 @@ def test_many_users_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any) 
         server.wait_without(before)
         answered |= stage.send(server, last)
         assert answered >= set(last)
-        assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+        assert server.get("/health").json() == {"status": "ok"}
         server.end()
     stage.check([*killed, *reloaded, *last], answered, expected, facts)
 
@@ -35,7 +33,7 @@ def test_fields_are_a_document(stage: Any) -> None:
     """What else the line says is in the record."""
     with stage.serving(*UVICORN) as server:
         headers = {"authorization": "Bearer USR-0556-8733"}
-        assert httpx.post(f"{server.url}/orders/ORD-0001/approve", headers=headers).status_code == 200
+        assert server.post("/orders/ORD-0001/approve", headers=headers).status_code == 200
         server.end()
     (record,) = stage.records()
     assert record.summary == "Order ORD-0001 approved"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -18,6 +20,9 @@ from auditbox.trail import AuditTrail
 
 ORDER = "ORD-1208-2301-8479"
 OTHER = "ORD-0000-0000-0002"
+BOUND = 60.0
+"""Seconds that an answer may take; nothing is measured by it."""
+get, post = functools.partial(httpx.get, timeout=BOUND), functools.partial(httpx.post, timeout=BOUND)
 
 
 @pytest.fixture

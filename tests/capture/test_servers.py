@@ -31,7 +31,7 @@ from auditbox.errors import ConfigurationError
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
 
-from .conftest import ORDER, OTHER
+from .conftest import BOUND, ORDER, OTHER, get, post
 
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -116,7 +116,7 @@ def test_users_at_the_same_time_are_never_mixed_up(serve: Serve, records: Captur
 
     with (
         serve(users_app()) as url,
-        httpx.Client(base_url=url, limits=httpx.Limits(max_connections=8)) as client,
+        httpx.Client(base_url=url, timeout=BOUND, limits=httpx.Limits(max_connections=8)) as client,
     ):
 
         def request(job: tuple[str, str, str]) -> int:
@@ -151,8 +151,8 @@ def test_an_audited_view(serve: Serve, records: CapturedRecords) -> None:
 
     app.add_middleware(AuditMiddleware)
     with serve(app) as url:
-        assert httpx.post(f"{url}/orders/{ORDER}", headers={"user": "Ann"}).json() == {"status": "new"}
-        assert httpx.post(f"{url}/orders/{ORDER}").status_code == 422
+        assert post(f"{url}/orders/{ORDER}", headers={"user": "Ann"}).json() == {"status": "new"}
+        assert post(f"{url}/orders/{ORDER}").status_code == 422
     assert records.one("order.changed").summary == "Ann made it new"
 
 
@@ -245,7 +245,7 @@ def test_background_tasks_still_know_the_request(serve: Serve, records: Captured
 
     app.add_middleware(AuditMiddleware)
     with serve(app) as url:
-        assert httpx.post(f"{url}/orders/{ORDER}", headers={"user": "USR-0556-8733"}).status_code == 200
+        assert post(f"{url}/orders/{ORDER}", headers={"user": "USR-0556-8733"}).status_code == 200
     assert records.one("order.touched").auditbox["actor"] == {"id": "USR-0556-8733"}
 
 
@@ -262,9 +262,9 @@ def test_errors_of_the_application(serve: Serve, records: CapturedRecords) -> No
     rule = {"event": "order.changed", "failed": "order.refused", "object": "{order}"}
     app.add_middleware(AuditMiddleware, routes={"POST /orders/{order}/{how}": rule})
     with serve(app) as url:
-        assert httpx.post(f"{url}/orders/{ORDER}/refuse").status_code == 409
-        assert httpx.post(f"{url}/orders/{ORDER}/break").status_code == 500
-        assert httpx.post(f"{url}/else").status_code == 404
+        assert post(f"{url}/orders/{ORDER}/refuse").status_code == 409
+        assert post(f"{url}/orders/{ORDER}/break").status_code == 500
+        assert post(f"{url}/else").status_code == 404
     refused, broken = records.all("order.refused")
     assert refused.auditbox["request"]["status"] == 409
     assert broken.auditbox["request"]["status"] == 500
@@ -278,7 +278,7 @@ def test_redirects_to_the_right_path_are_no_actions(serve: Serve, records: Captu
     app.add_api_route("/orders/{order}", lambda order: order, methods=["POST"])
     app.add_middleware(AuditMiddleware, every={"event": "http.changed", "object": ORDER})
     with serve(app) as url:
-        assert httpx.post(f"{url}/orders/{ORDER}/", follow_redirects=True).status_code == 200
+        assert post(f"{url}/orders/{ORDER}/", follow_redirects=True).status_code == 200
     assert records.one("http.changed").auditbox["request"]["route"] == "/orders/{order}"
 
 
@@ -301,9 +301,11 @@ def test_mounts_heads_and_other_middleware(serve: Serve, records: CapturedRecord
     }
     app.add_middleware(AuditMiddleware, routes=routes, every="http.changed")
     with serve(app) as url:
-        assert httpx.post(f"{url}/tenants/acme/orders/{ORDER}").text == "done"
-        assert httpx.head(f"{url}/tenants/acme/orders/{ORDER}").headers["content-length"] == "4"
-        assert httpx.get(f"{url}/tenants/acme/orders/{ORDER}").status_code == 200
+        assert post(f"{url}/tenants/acme/orders/{ORDER}").text == "done"
+        assert (
+            httpx.head(f"{url}/tenants/acme/orders/{ORDER}", timeout=BOUND).headers["content-length"] == "4"
+        )
+        assert get(f"{url}/tenants/acme/orders/{ORDER}").status_code == 200
     record = records.one("order.changed")
     assert record.object is not None
     assert (record.object.id, record.summary) == (ORDER, f"acme {ORDER}")
@@ -319,7 +321,7 @@ def test_strange_paths_and_headers(serve: Serve, records: CapturedRecords) -> No
     app.add_middleware(AuditMiddleware, every={"event": "http.changed", "object": ORDER})
     headers = {"x-forwarded-for": "6.6.6.6", "forwarded": "for=6.6.6.6", "user-agent": "x" * 40_000}
     with serve(app, proxy_headers=False) as url:
-        assert httpx.post(f"{url}/%ff%fe%00", headers=headers).status_code == 200
+        assert post(f"{url}/%ff%fe%00", headers=headers).status_code == 200
     request = records.one("http.changed").auditbox["request"]
     assert request["address"] == "127.0.0.1"
     assert len(request["userAgent"]) < 1000
@@ -336,7 +338,7 @@ def test_nothing_is_left_behind(serve: Serve, records: CapturedRecords) -> None:
 
     inner = AuditMiddleware(users_app())
     with serve(outermost) as url:
-        assert httpx.post(f"{url}/orders/{ORDER}/sync", headers={"user": "USR-1"}).status_code == 200
+        assert post(f"{url}/orders/{ORDER}/sync", headers={"user": "USR-1"}).status_code == 200
     assert left == [None]
 
 
