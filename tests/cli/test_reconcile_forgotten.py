@@ -178,6 +178,21 @@ def test_since_and_until_choose_among_the_forgotten(
     assert reconcile("--since", "2026-03-01T17:00Z", "--until", "2026-03-01T18:00Z")[1]["missing"] == 0
 
 
+def test_a_day_that_the_ledger_has_lost_is_looked_for_all_the_same(
+    path: Path, deliver: Deliver, forget: Callable[[], int], reconcile: Any, tamper: Any
+) -> None:
+    """By its numbers, in the whole trail."""
+    deliver(0, 0, 1, 2)
+    forget()
+    with sqlite3.connect(path) as db:
+        assert db.execute("DELETE FROM ledger WHERE first = 1").rowcount == 1
+    db.close()
+    assert reconcile()[::2] == ([], 0)
+    tamper("DELETE FROM record", 1)
+    ((missing,), _, status) = reconcile()
+    assert (missing["seq"], missing["last"], status) == (1, None, 1)
+
+
 def test_a_clock_that_was_ahead_makes_nothing_missing(
     deliver: Deliver, forget: Callable[[], int], reconcile: Any
 ) -> None:

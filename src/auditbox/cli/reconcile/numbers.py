@@ -115,7 +115,8 @@ class Numbers:
         bounds = [(day.first, day.last) for day in within] + ([] if first is None else [(first, last)])
         if not bounds:
             return
-        lowest, highest = min(low for low, _ in bounds), max(high for _, high in bounds)
+        lowest = 1 if self._since == -inf else min(low for low, _ in bounds)  # also of days without a row
+        highest = max(high for _, high in bounds)
         holes = self._scratch.execute(_SQL["holes"]).fetchall()
         clipped = [range(max(low, lowest), min(high, highest) + 1) for low, high in holes]
         self._scratch.execute("BEGIN")
