@@ -206,7 +206,7 @@ def answer_of(response: httpx.Response, body: bytes) -> Answer:
 def connection_error(exc: httpx.HTTPError) -> ApiConnectionError:
     """The error for a request that got no answer. Its text never holds what was sent."""
     kind = type(exc).__name__
-    host = exc.request.url.host
+    host = exc.request.url.netloc.decode()
     meaning = "did not answer in time" if isinstance(exc, httpx.TimeoutException) else "gave no answer"
     error = ApiConnectionError(f"{host} {meaning} ({kind})")
     error.__cause__ = exc
