@@ -88,8 +88,10 @@ def salvage(path: Path) -> Salvaged:
     gap = torn.keep(path)
     found = _read(path)
     if gap:
-        torn.mend(path)
+        torn.mend(path, flawed=False)
         found.add(_content(path, "ro"))
+        torn.mend(path, flawed=True)
+        found.entry = {**_content(path, "ro").entry, **found.entry}  # their checksums tell what is right
     name = identity.outbox if identity else _text(found.meta, 1)
     destination = identity.destination if identity else _text(found.meta, 2)
     place = quarantine.workplace(path)

@@ -64,20 +64,20 @@ class Log:
             before = first, second
 
     def gap(self) -> list[Frame] | None:
-        """Of a log with a gap, its whole frames up to the last commit; None where it has no gap."""
-        kept: list[Frame] = []
+        """Of a log with a gap, all frames up to its last whole commit; None where it has no gap."""
+        found: list[Frame] = []
         reach = _HEADER.size if self.whole else 0
-        commits = behind = 0
+        end = behind = 0
         for frame in self.frames():
+            found.append(frame)
             if not frame.linked:
                 continue
-            kept.append(frame)
             if frame.at == reach:
                 reach += _FRAME.size + self.page
             else:
                 behind += frame.commits
-            commits = len(kept) if frame.commits else commits
-        return kept[:commits] if behind else None
+            end = len(found) if frame.commits else end
+        return found[:end] if behind else None
 
     def chained(self, frames: list[Frame]) -> bytes:
         """A log of these frames, with checksums that follow one another."""
@@ -133,10 +133,15 @@ def keep(path: Path) -> bool:
     return True
 
 
-def mend(path: Path) -> None:
-    """Puts the log that was kept in place once more, without its gap."""
+def mend(path: Path, *, flawed: bool) -> None:
+    """Puts the log that was kept in place once more, without its gap.
+
+    Args:
+        path: the outbox.
+        flawed: with the damaged frames as they are, of which all but a bit may be right; else without them.
+    """
     log = Log(_original(path))
-    _put(_log(path), log.chained(log.gap() or []))
+    _put(_log(path), log.chained([frame for frame in log.gap() or [] if flawed or frame.linked]))
 
 
 def set_aside(path: Path, target: Path) -> None:
