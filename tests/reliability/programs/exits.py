@@ -22,10 +22,11 @@ atexit.register(capture_at_exit)
 from tests.reliability.programs.common import Writer, arguments, make_trail  # noqa: E402
 
 
-def capture_late(count: int) -> None:
+def capture_late(count: int, pace: float = 0.0) -> None:
     """Captures while the program ends."""
     for _ in range(count):
         late.capture()
+        time.sleep(pace)
 
 
 given = arguments()
@@ -40,7 +41,7 @@ writer, late = Writer(given, trail, "early"), Writer(given, trail, "late")
 if how == "SIGTERM, handled":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
 if how == "a daemon thread":
-    threading.Thread(target=capture_late, args=(10**6,), daemon=True).start()
+    threading.Thread(target=capture_late, args=(10**6, 0.005), daemon=True).start()
 for _ in range(given["count"]):
     writer.capture()
 time.sleep(given.get("delay", 0.0))
