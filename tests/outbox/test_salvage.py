@@ -307,3 +307,28 @@ def test_the_outboxs_own_id_survives(
     salvage(tmp_path / "audit.db")
     assert after.name == name
     after.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE ledger SET digest = 'xyz'",
+        "UPDATE ledger SET delivered = 7000",
+        "UPDATE lead SET reserved = 'many'",
+        "UPDATE lead SET clock = x'00'",
+        "UPDATE open SET attempts = 'x', state = 'retry', due = 0",
+        "UPDATE open SET sent_at = 'x', state = 'verify', due = 0",
+    ],
+)
+def test_a_damaged_value_beside_the_entries_stops_no_delivery(
+    original: tuple[Path, dict[str, bytes], set[str]], used: Callable[[str], Path], damage: str
+) -> None:
+    """It is told from what was written, and the outbox is salvaged: nothing is lost, nothing sent unseen."""
+    _, bodies, delivered = original
+    path = used("value")
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA ignore_check_constraints = 1")
+    db.execute(damage)
+    db.close()
+    seen = goes_on(path, bodies)
+    assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}

@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
+from auditbox.errors import OutboxDamaged
 from auditbox.outbox.statements import SQL
 
 _MODULUS = 1 << 256
@@ -96,7 +97,7 @@ def captured_at(id: str) -> float | None:
     """Wall seconds of an entry's capture, by the first 48 bits of its id."""
     try:
         return int(id[:8] + id[9:13], 16) / 1000
-    except ValueError:
+    except (ValueError, TypeError):  # damaged, perhaps into something that is no text
         return None
 
 
@@ -135,7 +136,9 @@ class Ledger:
         number = day_of(id)
         if number not in self._days:
             row = self._db.execute(SQL["ledger_day"], (number,)).fetchone()
-            self._days[number] = Day(*row) if row else Day(number, seq, seq)
+            if row and row[-1] != row_checksum(*row[:-1]):
+                raise OutboxDamaged(f"the outbox is damaged: its ledger of day {number}")
+            self._days[number] = Day(*row[:-1]) if row else Day(number, seq, seq)
         return self._days[number]
 
     def post(self) -> None:

@@ -150,8 +150,8 @@ SELECT min(seq) FROM entry WHERE seq > ?
 -- id_of: the id of a number
 SELECT id FROM entry WHERE seq = ?
 
--- ledger_day: what is known of a day
-SELECT day, first, last, entries, delivered, dead, discarded, lost, digest FROM ledger WHERE day = ?
+-- ledger_day: what is known of a day, and its checksum
+SELECT day, first, last, entries, delivered, dead, discarded, lost, digest, checksum FROM ledger WHERE day = ?
 
 -- ledger_days: what is known of these days
 SELECT day, first, last, entries, delivered, dead, discarded, lost, digest FROM ledger

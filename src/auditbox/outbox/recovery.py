@@ -18,7 +18,7 @@ from auditbox.outbox.base import Claim, Now
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
 from auditbox.outbox.memo import Progress
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.transitions import checksum, position, promote, relay_checksum
+from auditbox.outbox.transitions import checksum, lead, position, promote, relay_checksum
 
 BLOCK = 256
 """Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""
@@ -37,7 +37,7 @@ def reserve(db: Connection, claims: Sequence[Claim]) -> Reserved | None:
     """Within the transaction of a claim: counts it and reserves its numbers. None without claims."""
     if not claims:
         return None
-    _, _, reserved, count = db.execute(SQL["lead"]).fetchone()
+    _, reserved, count = lead(db)
     highest = max(claim.entry.seq for claim in claims)
     sync = highest > reserved
     db.execute(SQL["reserve"], (highest + BLOCK if sync else reserved,))
@@ -52,7 +52,7 @@ def missing(db: Connection, progress: Progress | None, *, unclean: bool) -> str 
         progress: what its last relay has noted.
         unclean: whether there was a write-ahead log before it was opened: nobody has closed it.
     """
-    before, _, _, claims = db.execute(SQL["lead"]).fetchone()
+    before, _, claims = lead(db)
     newest = db.execute(SQL["newest"]).fetchone()[0]
     if progress is not None and (progress.claims > claims or progress.newest > newest):
         return f"its newest part is gone: {max(0, progress.newest - newest)} entries at least"
@@ -74,7 +74,7 @@ def recover(db: Connection, progress: Progress | None, reason: str) -> int:
     whoever relays takes over anew, and waits before it looks up.
     """
     cursor, epoch = position(db)
-    _, _, reserved, claims = db.execute(SQL["lead"]).fetchone()
+    _, reserved, claims = lead(db)
     newest = db.execute(SQL["newest"]).fetchone()[0]
     highest = max(reserved, progress.newest if progress else 0)
     if progress is not None and progress.claims > claims:

@@ -54,6 +54,14 @@ def position(db: Connection) -> tuple[int, int]:
     return cursor, epoch
 
 
+def lead(db: Connection) -> tuple[str | None, int, int]:
+    """The clock of whoever relayed last, the numbers that are reserved, and the claims so far."""
+    clock, _, reserved, claims = db.execute(SQL["lead"]).fetchone() or (None, None, None, None)
+    if not isinstance(clock, str | None) or not isinstance(reserved, int) or not isinstance(claims, int):
+        raise OutboxDamaged("the outbox is damaged: what outlives a relay")
+    return clock, reserved, claims
+
+
 def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: str | None) -> int:
     """Fences every earlier relay; what it was sending may have arrived, and is looked up.
 
@@ -63,7 +71,7 @@ def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: st
     cursor, epoch = position(db)
     epoch, latest = epoch + 1, now.monotonic + verify_after
     db.execute(SQL["new_epoch"], (epoch, relay_checksum(cursor, epoch), pid, now.wall))
-    if clock is not None and db.execute(SQL["lead"]).fetchone()[0] == clock:
+    if clock is not None and lead(db)[0] == clock:
         db.execute(SQL["look_again"], {"now": now.monotonic, "latest": latest})
     else:
         db.execute(SQL["verify_from_now"], (latest,))
@@ -129,6 +137,10 @@ def _claim(db: Connection, seq: int, now: Now) -> Claim:
     """Puts on record that this entry is now sent, or looked up, and returns it."""
     row = db.execute(SQL["claimed"], (seq,)).fetchone()
     _, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
+    if not isinstance(attempts, int) or not all(
+        isinstance(at, float | int | None) for at in (sent_at, refused_at)
+    ):
+        raise OutboxDamaged(f"the outbox is damaged: the state of entry {seq}")
     if state == "verify":
         db.execute(SQL["begin_verifying"], (seq,))
     else:
