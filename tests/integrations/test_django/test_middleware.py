@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from django.core.exceptions import ImproperlyConfigured
 from django.http import FileResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
@@ -279,6 +280,33 @@ def test_inside_our_asgi_middleware(audit: Configure, records: CapturedRecords, 
 
     asyncio.run(request())
     assert records.one("order.touched").auditbox["actor"] == {"id": "USR-0001"}
+
+
+def test_middleware_around_django_knows_who_acts(
+    audit: Configure, records: CapturedRecords, trail: AuditTrail
+) -> None:
+    """Our ASGI middleware outside, Django's inside without rules: the outer record has the view's actor."""
+    from django.core.asgi import get_asgi_application
+
+    audit(ACTOR=lambda request: "USR-0556-8733")
+    every = {"event": "http.changed", "object": ORDER}
+    outer = AsgiMiddleware(get_asgi_application(), trail=trail, every=every)
+
+    async def request() -> None:
+        communicator = ApplicationCommunicator(
+            outer,
+            {
+                "type": "http", "method": "POST", "path": f"/plain/{ORDER}/", "query_string": b"",
+                "headers": [(b"x-request-id", b"r")], "client": ("192.0.2.1", 1), "server": ("x", 80),
+                "scheme": "http",
+            },
+        )  # fmt: skip
+        await communicator.send_input({"type": "http.request", "body": b"", "more_body": False})
+        assert (await communicator.receive_output(60))["status"] == 200
+
+    asyncio.run(request())
+    own = records.one("http.changed").auditbox
+    assert (own["actor"], own["request"]["id"]) == ({"id": "USR-0556-8733"}, "r")
 
 
 def test_an_outer_context_shows_through(audit: Configure, records: CapturedRecords) -> None:
