@@ -24,6 +24,12 @@ bench: $(ENV)
 	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.delivery
 	$(BIN)/python -m benchmarks.middleware
+	$(BIN)/python -m benchmarks.threads
+	$(BIN)/python -m benchmarks.processes
+	$(BIN)/python -m benchmarks.durability
+	$(BIN)/python -m benchmarks.asyncio_tasks
+	$(BIN)/python -m benchmarks.decorator
+	$(BIN)/python -m benchmarks.startup
 
 soak: $(ENV)
 	PATH="$(abspath $(BIN)):$$PATH" scripts/soak
