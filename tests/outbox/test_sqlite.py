@@ -434,3 +434,15 @@ def test_the_upkeep_outlives_its_directory(outbox: SqliteOutbox) -> None:
     outbox.append([draft("b")])
     outbox._upkeep.tick()
     assert outbox.last_seq() == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
+def test_many_entries_are_stored_all_or_none(make: Make, count: int) -> None:
+    """By one statement or by a transaction of several: a row that cannot be stored takes the others along."""
+    outbox = make()
+    outbox.append([draft(f"L{number}") for number in range(count)])
+    with pytest.raises(OutboxUnusable):
+        outbox.append([*(draft() for _ in range(count)), Draft(None, "L", b"{}")])  # type: ignore[arg-type]
+    outbox.append([draft("LAST")])
+    stored = rows(outbox.path, "SELECT seq, lane FROM entry ORDER BY seq")
+    assert stored == [*((number + 1, f"L{number}") for number in range(count)), (count + 1, "LAST")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NEWEST, _APPEND = SQL["newest"], SQL["append"]
+_AT_ONCE = 64
+"""Rows that one statement appends: it is a transaction of its own, and gives Python's lock away once."""
 _EVICTION = 256
 _HUGE_WAL = 32 << 20
 """Bytes of the WAL's file at which whoever captures does not wait for the upkeep's checkpoint any more."""
@@ -241,8 +244,8 @@ class Store:
             for number, (id, lane, body) in enumerate(drafts, seq + 1)
         ]
         try:
-            if len(rows) == 1:
-                db.execute(_APPEND, rows[0])  # one statement is a transaction of its own
+            if len(rows) <= _AT_ONCE:
+                db.execute(_append(len(rows)), [value for row in rows for value in row])
             else:
                 with Transaction(db):
                     db.executemany(_APPEND, rows)
@@ -339,6 +342,12 @@ class Store:
         if self._db is not None:
             self._db.close()
         self._db = self._cursor = None
+
+
+@functools.cache
+def _append(rows: int) -> str:
+    """The statement that appends so many rows."""
+    return _APPEND + ", (?, ?, ?, ?, ?)" * (rows - 1)
 
 
 def _fail(jobs: list[Job], error: OutboxError) -> None:
