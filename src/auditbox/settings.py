@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +89,8 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _refuse_misspelled(environment: Mapping[str, str]) -> None:
     """A setting that is ignored may be the one that a promise depends on."""
+    from difflib import get_close_matches
+
     known = ["AUDITBOX_OUTBOX", *_VARIABLES]
     for name in environment.keys() - known:
         if name.startswith("AUDITBOX_") and (close := get_close_matches(name, known, n=1, cutoff=0.85)):

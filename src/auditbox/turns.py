@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from auditbox.outbox.base import Draft
 
-_MOST = 48
+_MOST = 24
 """Captures that one turn commits and answers. More would keep the loop from everything else for longer: those
 that are answered all go on in the next turn."""
 

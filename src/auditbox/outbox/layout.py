@@ -8,7 +8,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -26,7 +25,7 @@ from auditbox.outbox import ballast, migration, quarantine, recovery, torn, wal
 from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.room import full_disk
-from auditbox.outbox.statements import SQL
+from auditbox.outbox.statements import SQL, read
 from auditbox.outbox.transaction import Transaction
 from auditbox.outbox.transitions import relay_checksum
 from auditbox.uuid7 import uuid7
@@ -193,10 +192,7 @@ def _layout() -> dict[str, str]:
 
 def schema() -> str:
     """The statements that make an outbox."""
-    folder = resources.files(__package__)
-    return "".join(
-        folder.joinpath(name).read_text(encoding="utf-8") for name in ("schema.sql", "schema2.sql")
-    )
+    return read("auditbox.outbox", "schema.sql") + read("auditbox.outbox", "schema2.sql")
 
 
 def _create(db: sqlite3.Connection, destination: str | None, name: str | None = None) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
-from auditbox.outbox.statements import SQL
+from auditbox.outbox.statements import SQL, read
 from auditbox.outbox.transitions import position
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ FROM receipt r JOIN entry e USING (seq) WHERE r.outcome = 'discarded'
 
 def to_version_2(db: Database) -> None:
     """Adds what outlives a relay and the ledger, which begins with what is still kept."""
-    text = resources.files(__package__).joinpath("schema2.sql").read_text(encoding="utf-8")
+    text = read("auditbox.outbox", "schema2.sql")
     for statement in re.findall(r"^CREATE.*?^\)", text, re.MULTILINE | re.DOTALL):  # a script would commit
         db.execute(statement)
     cursor, _ = position(db.conn)
