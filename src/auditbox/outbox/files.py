@@ -32,7 +32,7 @@ NETWORK = {
     "fuse.glusterfs",
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
-_LONGEST_NAP = 0.001
+_SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -156,12 +156,12 @@ class FileLock:
         Raises:
             OutboxBusy: another process held it for that long.
         """
-        nap, deadline = 0.00002, time.monotonic() + bound
+        began = time.monotonic()
         while not self.try_acquire():
-            if time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if waited >= bound:
                 raise OutboxBusy(f"{self.path} was held by another process for {bound:g} s")
-            time.sleep(nap)
-            nap = min(nap * 1.5, _LONGEST_NAP)
+            time.sleep(min(_SHORTEST_NAP + waited / 10, _LONGEST_NAP))
 
     def undisturbed(self) -> bool:
         """Holding the lock: whether nobody else has asked this since we did.

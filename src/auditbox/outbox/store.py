@@ -110,7 +110,7 @@ class Store:
                 return False
             flock(descriptor, LOCK_NOW)
             try:
-                if pread(descriptor, 8, 0) != lock.mark:
+                if pread(descriptor, 8, 0) != lock.mark and (newest := self._caught_up(cursor)) is None:
                     return False
                 seq, self._seq = newest + 1, None
                 crc = crc32(body, crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
@@ -133,6 +133,15 @@ class Store:
         if upkeep is not None and not upkeep.dirty:
             upkeep.written()
         return True
+
+    def _caught_up(self, cursor: sqlite3.Cursor) -> int | None:
+        """Holding the lock, when another process has written: the newest number now; None: a new file."""
+        self._seq = None  # before the mark says that what is remembered holds
+        if not self._same_file():
+            return None
+        newest = int(cursor.execute(_NEWEST).fetchone()[0])
+        self._lock.undisturbed()
+        return newest
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """Appends if no other thread or process is writing; False at once otherwise."""
