@@ -1,6 +1,6 @@
 """How many captures the tasks of one event loop make, and how long they keep the loop from everything else.
 
-    python -m benchmarks.asyncio_tasks [--rounds 5] [--count 20] [--tasks 1000] [--json FOLDER] [--svg FILE]
+    python -m benchmarks.asyncio_tasks [--rounds 5] [--count 60] [--tasks 1000] [--json FOLDER] [--svg FILE]
 
 Each of ``--tasks`` tasks captures ``--count`` records with ``await trail.arecord(…)``, all at once. The lag
 is what a timer of 2 ms comes late meanwhile. The peer is what an application without ``arecord`` has: the
@@ -74,7 +74,7 @@ async def lone(trail: AuditTrail, count: int) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
-    chosen = options(__doc__, rounds=5, count=20, tasks=1000)
+    chosen = options(__doc__, rounds=5, count=60, tasks=1000)
     report = Report("asyncio_tasks", chosen)
     results: dict[str, list[tuple[float, ...]]] = {OURS: [], PEER: []}
     alone: dict[str, list[tuple[float, ...]]] = {LONE: [], SYNC: []}
