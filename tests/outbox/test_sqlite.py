@@ -446,3 +446,28 @@ def test_many_entries_are_stored_all_or_none(make: Make, count: int) -> None:
     outbox.append([draft("LAST")])
     stored = rows(outbox.path, "SELECT seq, lane FROM entry ORDER BY seq")
     assert stored == [*((number + 1, f"L{number}") for number in range(count)), (count + 1, "LAST")]
+
+
+def test_two_that_take_turns_both_take_the_short_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds the other's mark reads the newest number again, in the same hold of the lock."""
+    monkeypatch.setattr("auditbox.outbox.store._GLANCE", 3600.0)
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
+    first, second = make(), make()
+    for outbox in (first, second):
+        outbox.append([draft("FIRST")])
+    for number in range(20):
+        assert first.append_alone(draft(f"A{number}"))
+        assert second.append_alone(draft(f"B{number}"))
+    assert [seq for (seq,) in rows(first.path, "SELECT seq FROM entry ORDER BY seq")] == list(range(1, 43))
+
+
+def test_the_short_way_ends_where_the_file_was_replaced(make: Make) -> None:
+    """By another process: what is remembered of the old one does not go into the new one."""
+    first, second = make(), make()
+    first.append([draft()])
+    for suffix in ("", "-wal", "-shm"):
+        first.path.with_name(first.path.name + suffix).unlink(missing_ok=True)
+    second.append([draft("NEW")])
+    assert not first.append_alone(draft("LOST"))
+    first.append([draft("NEXT")])
+    assert rows(first.path, "SELECT seq, lane FROM entry ORDER BY seq") == [(1, "NEW"), (2, "NEXT")]
