@@ -20,7 +20,7 @@ from auditbox.outbox.base import Draft
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.policy import Policy
 from auditbox.relay.worker import Flushed, Worker
-from auditbox.sinks.base import Delivery, FakeSink, NotSent, Paused, Problem, SendOutcome, Sent
+from auditbox.sinks.base import Delivery, FakeSink, NotSent, Paused, Problem, Rejected, SendOutcome, Sent
 from auditbox.uuid7 import uuid7
 
 BODY = b'{"documents":{"auditbox":{}}}'
@@ -82,6 +82,20 @@ def test_flush_tells_what_became_of_what_was_captured(start: Callable[..., Progr
     assert flushed
     assert (flushed.pending, flushed.dead) == (0, 0)
     assert sorted(program.sink.stored) == sorted(ids)
+
+
+def test_what_is_refused_for_good_does_not_count_as_delivered(start: Callable[..., Program]) -> None:
+    """A dead letter is settled, and told as what it is."""
+
+    class Refusing(FakeSink):
+        def send(self, delivery: Delivery) -> SendOutcome:
+            return Rejected(Problem("422")) if delivery.lane == "BAD" else super().send(delivery)
+
+    program = start(Refusing())
+    for lane in ("BAD", "GOOD", "BAD"):
+        program.outbox.append([Draft(uuid7(), lane, BODY)])
+    program.worker.start()
+    assert program.worker.flush(10) == Flushed(delivered=1, pending=0, dead=2)
 
 
 def test_flush_without_a_relay_returns_at_once(start: Callable[..., Program]) -> None:

@@ -34,7 +34,7 @@ class Flushed(NamedTuple):
     """What a flush came to; true only if everything captured before the call is delivered."""
 
     delivered: int
-    """Entries that were settled while it waited."""
+    """Entries that were delivered, or given up by somebody, while it waited."""
     pending: int
     """Entries captured before the call that are still on their way."""
     dead: int
@@ -117,8 +117,7 @@ class Worker:
         """Waits until what was captured before the call is settled; see AuditTrail.flush."""
         deadline = time.monotonic() + timeout
         upto = self._outbox.last_seq()
-        first, dead = self._outbox.unsettled(upto)
-        pending = first
+        first = pending, dead = self._outbox.unsettled(upto)
         if pending:
             self.notify()
         while pending and self.alive and time.monotonic() < deadline:
@@ -126,7 +125,7 @@ class Worker:
                 break
             time.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
             pending, dead = self._outbox.unsettled(upto)
-        return Flushed(first - pending, pending, dead)
+        return Flushed(max(0, sum(first) - pending - dead), pending, dead)
 
     def _paused_beyond(self, deadline: float) -> bool:
         """Whether the sink is down, or asks for more patience than is left."""
