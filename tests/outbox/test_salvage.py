@@ -332,3 +332,17 @@ def test_a_damaged_value_beside_the_entries_stops_no_delivery(
     db.close()
     seen = goes_on(path, bodies)
     assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}
+
+
+def test_a_table_whose_definition_is_damaged_is_read_all_the_same(
+    original: tuple[Path, dict[str, bytes], set[str]], used: Callable[[str], Path]
+) -> None:
+    """SQLite still opens it, with another number of columns: no row would be taken for one of ours."""
+    _, bodies, delivered = original
+    path = used("columns")
+    content = path.read_bytes()
+    last = content.index(b"checksum INTEGER NOT NULL", content.index(b"CREATE TABLE entry"))
+    comma = content.rindex(b",", 0, last)
+    overwrite_at(path, comma, b" " * (last - comma + len(b"checksum INTEGER NOT NULL")))
+    seen = goes_on(path, bodies)
+    assert {entry.id for entry, _ in seen} == (bodies.keys() - delivered) | {"new"}

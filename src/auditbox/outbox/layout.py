@@ -171,12 +171,17 @@ def _check(
 
 
 def _check_layout(db: sqlite3.Connection, path: Path) -> None:
-    found = dict(db.execute("SELECT name, sql FROM sqlite_master"))
-    if any(found.get(name) != sql for name, sql in _layout().items()):
+    if altered(db, missing=True):
         raise OutboxDamaged(f"outbox {path} is damaged: its tables are not as they were made")
     if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         raise OutboxDamaged(f"outbox {path} is damaged: its header says that it has no write-ahead log")
     db.execute(SQL["try_to_write"])
+
+
+def altered(db: sqlite3.Connection, *, missing: bool) -> bool:
+    """Whether SQLite remembers our tables otherwise than it was given them; do ``missing`` ones count?"""
+    found = dict(db.execute("SELECT name, sql FROM sqlite_master"))
+    return any(found.get(name, None if missing else sql) != sql for name, sql in _layout().items())
 
 
 @functools.cache

@@ -147,17 +147,19 @@ def _opened(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether SQLite finds the tables; an empty file must not even be asked, or its WAL is deleted."""
+    """Whether SQLite finds the tables as they were made.
+
+    An empty file must not even be asked, or its WAL is deleted.
+    """
     if os.stat(path).st_size == 0:
         return False
     db = _opened(path)
     try:
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("SELECT count(*) FROM entry, meta LIMIT 1").fetchone()
+        return not layout.altered(db, missing=False)
     except _UNREADABLE:
         return False
-    else:
-        return True
     finally:
         db.close()
 
