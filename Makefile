@@ -23,6 +23,10 @@ check: $(ENV)
 bench: $(ENV)
 	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.cpu
+	$(BIN)/python -m benchmarks.interference
+	$(BIN)/python -m benchmarks.idle
+	$(BIN)/python -m benchmarks.backlog
 	$(BIN)/python -m benchmarks.middleware
 	$(BIN)/python -m benchmarks.threads
 	$(BIN)/python -m benchmarks.processes

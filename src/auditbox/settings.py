@@ -52,9 +52,11 @@ def at_least(name: str, value: int, least: int) -> int:
     raise ConfigurationError(f"{name}={value!r}: a whole number, at least {least}")
 
 
-def sink(given: str | Sink | None, token: Any) -> Sink | None:
+def sink(given: str | Sink | None, token: Any, transport: str | None = None) -> Sink | None:
     """The sink itself, or one for the Audit API at this URL."""
     if given is None or not isinstance(given, str):
+        if transport is not None:
+            raise ConfigurationError("transport=… goes with sink='https://…' (MPT_API_BASE_URL)")
         if token is not None:
             raise ConfigurationError(
                 "token=… goes with sink='https://…' (MPT_API_BASE_URL); a Sink holds its own"
@@ -64,7 +66,7 @@ def sink(given: str | Sink | None, token: Any) -> Sink | None:
         return given
     from auditbox.sinks.audit_api import AuditApiSink
 
-    return AuditApiSink(given, token)
+    return AuditApiSink(given, token, transport=transport or "httpx")
 
 
 def check_sink(sink: Sink | None) -> None:
@@ -125,4 +127,5 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "AUDITBOX_KEEP_DELIVERED": ("keep_delivered", float),
     "AUDITBOX_CONCURRENCY": ("concurrency", int),
     "AUDITBOX_FAIL_CLOSED": ("fail_closed", _flag),
+    "AUDITBOX_TRANSPORT": ("transport", str),
 }

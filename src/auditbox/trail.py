@@ -59,6 +59,8 @@ class AuditTrail:
             and the action does not happen if it cannot.
         policy: how the relay waits, retries and gives up.
         concurrency: the most requests to the sink at once.
+        transport: what carries the requests to a URL: ``"httpx"`` (the default) or ``"fast"``
+            (``pip install 'auditbox[fast]'``).
         on_dead_letter: called with the id and the problem of each new dead letter, on the relay's thread.
 
     Raises:
@@ -84,6 +86,7 @@ class AuditTrail:
         fail_closed: bool = False,
         policy: Policy | None = None,
         concurrency: int = 16,
+        transport: str | None = None,
         on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         self.fail_closed = fail_closed
@@ -100,7 +103,7 @@ class AuditTrail:
             default_object=default_object,
             max_record_bytes=max_record_bytes,
         ).draft
-        self._sink = settings.sink(sink, token)
+        self._sink = settings.sink(sink, token, transport)
         self.outbox = SqliteOutbox(
             path,
             destination=self._sink.destination if self._sink else None,
@@ -128,7 +131,8 @@ class AuditTrail:
         ``AUDITBOX_OUTBOX`` is the path (default ``audit.db``); ``AUDITBOX_EXTENSION``,
         ``AUDITBOX_DEFAULT_OBJECT``, ``AUDITBOX_DURABILITY``, ``AUDITBOX_SHARE`` (comma-separated),
         ``AUDITBOX_MAX_BYTES``, ``AUDITBOX_KEEP_DELIVERED``, ``AUDITBOX_CONCURRENCY``,
-        ``AUDITBOX_FAIL_CLOSED`` (1 or 0) and ``AUDITBOX_TOKEN_FILE`` set the arguments of the same name.
+        ``AUDITBOX_TRANSPORT``, ``AUDITBOX_FAIL_CLOSED`` (1 or 0) and ``AUDITBOX_TOKEN_FILE`` set the
+        arguments of the same name.
 
         Args:
             overrides: arguments of the constructor that win over the environment.

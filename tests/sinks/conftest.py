@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from auditbox.errors import ConfigurationError
 from auditbox.sinks.audit_api import AuditApiSink
 from auditbox.sinks.base import Delivery, SendOutcome, VerifyOutcome
+from auditbox.sinks.exchange import Call
 
 from .server import Server
 
@@ -46,6 +48,69 @@ def until_done(sink: AuditApiSink, call: Callable[[], SendOutcome | VerifyOutcom
         sink.abort_overdue()
         thread.join(0.02)
     return outcomes[0]
+
+
+@pytest.fixture(scope="module", params=["httpx", "fast", "flight"])
+def each_transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every AuditApiSink of the module's tests has this transport, unless it names another.
+
+    With "flight" a ``send`` goes through a flight, as the relay's do, wherever a connection can be had.
+    """
+    defaults = AuditApiSink.__init__.__kwdefaults__
+    transport = "httpx" if request.param == "httpx" else "fast"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(defaults, "transport", transport)
+        if request.param == "flight":
+            patch.setattr(AuditApiSink, "send", _send_in_flight)
+        yield transport
+
+
+@pytest.fixture(scope="module", params=["httpx", "fast"])
+def each_with_threads(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As ``each_transport``, for what a flight leaves to threads: tokens, instrumentation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(AuditApiSink.__init__.__kwdefaults__, "transport", request.param)
+        yield request.param
+
+
+_send = AuditApiSink.send
+
+
+def _send_in_flight(sink: AuditApiSink, delivery: Delivery) -> SendOutcome:
+    if not _has_connection(sink):
+        return _send(sink, delivery)
+    flight = sink.flight()
+    assert flight is not None
+    landed: list[Any] = []
+    if not flight.launch(delivery):
+        landed.append((delivery.seq, None))
+    while not landed:
+        landed = flight.land(10)
+    assert flight.close() == []
+    ((number, outcome),) = landed
+    assert number == delivery.seq
+    return outcome or _send(sink, delivery)
+
+
+def _has_connection(sink: AuditApiSink) -> bool:
+    """Makes one, where that is possible, and leaves it to the next request."""
+    pool: Any = sink._connections
+    if pool.foreign or (sink._token.known is None and callable(sink._source)):
+        return False
+    connection = pool.take()
+    try:
+        sink._token.get()
+        if connection is None:
+            connection = pool._make()
+            connection._connect(Call(b"POST", sink._records, [], b"", 0.0, 0))
+            connection.reusable = True
+    except (OSError, ConfigurationError):
+        return False
+    finally:
+        if connection is not None:
+            connection.reusable = connection._socket is not None
+            pool.give(connection)
+    return True
 
 
 @pytest.fixture

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from auditbox.sinks.answers import lookup_trouble, send_outcome, struck
 from auditbox.sinks.audit_api import AuditApiSink
 from auditbox.sinks.base import Later, Missing, Sent, Unreadable
-from auditbox.sinks.connection import Answer
+from auditbox.sinks.exchange import Answer
 from auditbox.sinks.wire import json_object
 
 from .conftest import delivery
 from .server import Exchange, Server
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("t0ken"),

@@ -12,6 +12,8 @@ from auditbox.sinks.base import Paused, Refused, Rejected, SendOutcome, Sent, Un
 from .conftest import delivery
 from .server import Server
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 PROBLEM = {
     "type": "https://tools.ietf.org/html/rfc9110#section-15.5.1",
     "title": "Bad Request",

@@ -19,14 +19,16 @@ from auditbox.sinks.base import Sent
 from .conftest import delivery
 from .server import Exchange, Server
 
+pytestmark = pytest.mark.usefixtures("each_with_threads")
+
 FORK = """
 import ctypes, os, ssl, sys
 from auditbox.sinks.audit_api import AuditApiSink
 from auditbox.sinks.base import Delivery, Sent
 
-url, kind, certificate = sys.argv[1:]
+url, kind, certificate, transport = sys.argv[1:]
 trust = ssl.create_default_context(cafile=certificate) if certificate else None
-sink = AuditApiSink(url, lambda: "token", ssl_context=trust)
+sink = AuditApiSink(url, lambda: "token", ssl_context=trust, transport=transport)
 def send(number):
     outcome = sink.send(Delivery(number, str(number), "L", b'{"n": %d}' % number))
     assert isinstance(outcome, Sent), outcome
@@ -49,12 +51,14 @@ sink.close()
 @pytest.mark.parametrize("kind", ["python", "c"])
 @pytest.mark.parametrize("fixture", ["server", "tls_server"])
 def test_a_forked_child_has_a_connection_of_its_own(
-    request: pytest.FixtureRequest, certificate: Path, fixture: str, kind: str
+    request: pytest.FixtureRequest, certificate: Path, fixture: str, kind: str, each_with_threads: str
 ) -> None:
     """The child's requests, its close and its exit leave the parent's connection as it was."""
     server: Server = request.getfixturevalue(fixture)
     trusted = str(certificate) if fixture == "tls_server" else ""
-    subprocess.run([sys.executable, "-c", FORK, server.url, kind, trusted], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", FORK, server.url, kind, trusted, each_with_threads], check=True, timeout=60
+    )
     assert [(exchange.number, exchange.body) for exchange in server.requests] == [
         (1, b'{"n": 1}'),
         (2, b'{"n": 2}'),

@@ -14,6 +14,8 @@ from auditbox.sinks.jsonlines import JsonLinesSink
 from .conftest import delivery
 from .server import Server, TinyApi
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 @pytest.fixture(params=["fake", "audit api", "audit api over tls", "json lines"])
 def any_sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:

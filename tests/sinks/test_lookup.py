@@ -16,6 +16,8 @@ from auditbox.sinks.base import Later, Missing, Sent, Unclear, Unreadable
 from .conftest import EVENT, OBJECT, delivery
 from .server import Exchange, Server, TinyApi
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 
 

@@ -16,6 +16,8 @@ from auditbox.sinks.quiet import quiet
 from .conftest import delivery
 from .server import Server
 
+pytestmark = pytest.mark.usefixtures("each_with_threads")
+
 
 def test_instrumentation_is_suppressed_around_send_and_verify(server: Server) -> None:
     """Whatever runs inside sees the key that instrumentations honour; afterwards it is gone."""

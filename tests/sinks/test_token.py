@@ -15,6 +15,8 @@ from auditbox.sinks.base import Later, Paused, Rejected, Sent, Unreadable
 from .conftest import delivery
 from .server import Exchange, Script, Server
 
+pytestmark = pytest.mark.usefixtures("each_with_threads")
+
 SECRET = 'idt:TKN-1234-5678:s3cr3t+/"&\\'
 
 

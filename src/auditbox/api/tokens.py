@@ -54,6 +54,11 @@ class Token:
             return self._value
 
     @property
+    def known(self) -> str | None:
+        """The token, if it was asked for already."""
+        return self._value
+
+    @property
     def renewable(self) -> bool:
         """Whether asking anew can give another token."""
         return not isinstance(self._source, str)

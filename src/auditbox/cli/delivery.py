@@ -73,9 +73,10 @@ def make_worker(path: Path, url: str | None, token: str | Path | None) -> tuple[
             raise ConfigurationError(
                 f"outbox {path} belongs to {url}: only its own application delivers there"
             )
-    sink = AuditApiSink(url, token)
+    given = settings.from_environment(os.environ)
+    sink = AuditApiSink(url, token, transport=given.get("transport", "httpx"))
     sink.check()
     outbox = open_outbox(path, sink.destination)
-    concurrency = settings.from_environment(os.environ).get("concurrency", 16)
+    concurrency = given.get("concurrency", 16)
     settings.at_least("concurrency", concurrency, 1)
     return outbox, Worker(outbox, sink, Policy(), concurrency=concurrency)

@@ -7,9 +7,10 @@ trail can work it out again: see :func:`digest`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from sqlite3 import Connection
@@ -55,11 +56,17 @@ class Day:
         values = tuple(getattr(self, name) for name in _COLUMNS)
         return (*values, row_checksum(*values))
 
-    def has_delivered(self, seq: int, id: str) -> None:
-        """Counts a delivery."""
-        self.delivered += 1
+    def has_delivered(self, entries: Sequence[tuple[int, str]]) -> None:
+        """Counts deliveries."""
+        self.delivered += len(entries)
         if self.digest:
-            self.digest = _hex(int(self.digest, 16) + _of(seq, id))
+            self.digest = _hex(int(self.digest, 16) + sum(_of(seq, id) for seq, id in entries))
+
+    def has_entered(self, entries: Sequence[tuple[int, str]]) -> None:
+        """Counts what a relay has read."""
+        numbers = [seq for seq, _ in entries]
+        self.entries += len(numbers)
+        self.first, self.last = min(self.first, *numbers), max(self.last, *numbers)
 
 
 _COLUMNS = [field.name for field in fields(Day)]
@@ -103,8 +110,19 @@ def captured_at(id: str) -> float | None:
 
 def day_of(id: str) -> int:
     """The day on which an entry was captured; 0 where its id does not say."""
-    at = captured_at(id)
-    return 0 if at is None else int(at // _DAY)
+    try:
+        return _day_of(id[:8] + id[9:12])
+    except TypeError:  # damaged into something that is no text
+        return 0
+
+
+@functools.lru_cache(64)
+def _day_of(sixteenths: str) -> int:
+    """By the first 44 bits, that is, by sixteen milliseconds at a time: days begin with such."""
+    try:
+        return int(sixteenths, 16) * 16 // (_DAY * 1000)
+    except ValueError:
+        return 0
 
 
 class Ledger:
@@ -114,15 +132,22 @@ class Ledger:
         self._db = db
         self._days = {} if days is None else days
 
-    def entered(self, seq: int, id: str) -> None:
-        """A relay has read this entry."""
-        day = self._day(seq, id)
-        day.entries += 1
-        day.first, day.last = min(day.first, seq), max(day.last, seq)
+    def entered(self, entries: Iterable[tuple[int, str]]) -> None:
+        """A relay has read these entries."""
+        for day, of_day in self._by_day(entries):
+            day.has_entered(of_day)
 
-    def delivered(self, seq: int, id: str) -> None:
-        """The sink has it."""
-        self._day(seq, id).has_delivered(seq, id)
+    def delivered(self, entries: Iterable[tuple[int, str]]) -> None:
+        """The sink has them."""
+        for day, of_day in self._by_day(entries):
+            day.has_delivered(of_day)
+
+    def _by_day(self, entries: Iterable[tuple[int, str]]) -> Iterator[tuple[Day, list[tuple[int, str]]]]:
+        days: dict[int, list[tuple[int, str]]] = {}
+        for entry in entries:
+            days.setdefault(day_of(entry[1]), []).append(entry)
+        for of_day in days.values():
+            yield self._day(*of_day[0]), of_day
 
     def died(self, seq: int, id: str, count: int = 1) -> None:
         """It is a dead letter; with -1 it is none any more."""

@@ -31,9 +31,9 @@ def to_version_2(db: Database) -> None:
     db.table("lead").insert({"clock": None, "reserved": cursor, "claims": 0})
     ledger = Ledger(db.conn)
     for seq, id, outcome, state in _read_by_a_relay(db, cursor):
-        ledger.entered(seq, id)
+        ledger.entered([(seq, id)])
         if outcome == "delivered":
-            ledger.delivered(seq, id)
+            ledger.delivered([(seq, id)])
         elif outcome == "discarded":
             ledger.discarded(seq, id)
         elif state == "dead":

@@ -54,28 +54,55 @@ SELECT min(seconds) FROM (
     SELECT due - :monotonic FROM open WHERE state = 'verify'
 )
 
--- claimed: an open row with its entry
+-- claimed: open rows with their entries, in the order given
 SELECT e.seq, e.id, e.lane, e.body, e.checksum,
        o.state, o.attempts, o.maybe_sent, o.sent_at, o.first_refused_at, o.error
-FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
+FROM json_each(?) AS given CROSS JOIN open o ON o.seq = given.value CROSS JOIN entry e ON e.seq = o.seq
+ORDER BY given.key
 
--- begin_sending: on record before the first byte leaves
-UPDATE open SET state = 'sending', sent_at = coalesce(sent_at, ?) WHERE seq = ?
+-- begin_sending: on record before the first byte leaves; what was entered as sending is so already
+UPDATE open SET state = 'sending', sent_at = coalesce(sent_at, ?)
+WHERE seq IN (SELECT value FROM json_each(?)) AND state = 'retry'
 
 -- begin_verifying: nobody else looks it up meanwhile; a new relay starts over
-UPDATE open SET due = 9e99 WHERE seq = ?
+UPDATE open SET due = 9e99 WHERE seq IN (SELECT value FROM json_each(?)) AND state = 'verify'
 
--- beyond: what was captured after the cursor
-SELECT seq, lane, id FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
-
--- lane_busy: whether an earlier entry of the lane is still under way (a dead letter is not)
-SELECT 1 FROM open WHERE lane = ? AND state <> 'dead' LIMIT 1
+-- beyond: what was captured after the cursor, and whether an earlier one of its lane is under way (not: dead)
+SELECT seq, lane, id, EXISTS (SELECT 1 FROM open WHERE open.lane = entry.lane AND state <> 'dead')
+FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- enter: from above the cursor into what is under way
 INSERT INTO open (seq, lane, state, due, sent_at) VALUES (?, ?, ?, ?, ?)
 
+-- enter_all: everything from above the cursor up to the last; what is not sent at once waits for its lane
+INSERT INTO open (seq, lane, state, due, sent_at)
+SELECT seq, lane, iif(sent, 'sending', 'waiting'), 0, iif(sent, :sink, NULL) FROM (
+    SELECT seq, lane, seq IN (SELECT value FROM json_each(:fresh)) AS sent
+    FROM entry WHERE seq > :cursor AND seq <= :last
+)
+
 -- open_row: what is known of an entry under way
 SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
+
+-- landed: what is under way of these, in the only row of its lane that may be
+SELECT o.seq, e.id, o.lane FROM json_each(?) AS given CROSS JOIN open o ON o.seq = given.value
+CROSS JOIN entry e ON e.seq = o.seq WHERE o.state IN ('sending', 'verify', 'retry')
+
+-- receipts: proof of the deliveries given as [seq, remote id, time]
+INSERT OR REPLACE INTO receipt (seq, remote_id, delivered_at, outcome)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), 'delivered'
+FROM json_each(?)
+
+-- close_all: they are no longer under way
+DELETE FROM open WHERE seq IN (SELECT json_extract(value, '$[0]') FROM json_each(?))
+
+-- promote_all: the next of each of these lanes, none of which has a row that may be sent
+UPDATE open SET state = iif(maybe_sent, 'verify', 'retry'), due = iif(maybe_sent, :monotonic, :wall),
+       first_refused_at = NULL
+WHERE seq IN (
+    SELECT (SELECT w.seq FROM open w WHERE w.lane = given.value AND w.state = 'waiting' ORDER BY w.seq LIMIT 1)
+    FROM json_each(:lanes) AS given
+)
 
 -- close: it is no longer under way
 DELETE FROM open WHERE seq = ?

@@ -14,7 +14,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from auditbox.outbox import clock
-from auditbox.outbox.base import Claim, Now
+from auditbox.outbox.base import Now
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
 from auditbox.outbox.memo import Progress
 from auditbox.outbox.statements import SQL
@@ -33,12 +33,12 @@ class Reserved(NamedTuple):
     """The reservation is new, and must reach the disk first."""
 
 
-def reserve(db: Connection, claims: Sequence[Claim]) -> Reserved | None:
-    """Within the transaction of a claim: counts it and reserves its numbers. None without claims."""
-    if not claims:
+def reserve(db: Connection, claimed: Sequence[int]) -> Reserved | None:
+    """Within the transaction of a claim: counts it and reserves its numbers. None without any."""
+    if not claimed:
         return None
     _, reserved, count = lead(db)
-    highest = max(claim.entry.seq for claim in claims)
+    highest = max(claimed)
     sync = highest > reserved
     db.execute(SQL["reserve"], (highest + BLOCK if sync else reserved,))
     return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], sync)
@@ -98,15 +98,16 @@ def recover(db: Connection, progress: Progress | None, reason: str) -> int:
 
 def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
     """Moves entries from above the cursor into ``open``; those that were reserved may have been sent."""
-    ledger = Ledger(db)
-    for seq, lane, id in db.execute(SQL["beyond"], (cursor, -1)).fetchall():
+    ledger, entered = Ledger(db), []
+    for seq, lane, id, _ in db.execute(SQL["beyond"], (cursor, -1)).fetchall():
         if seq > last:
             break
         db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
         if seq <= reserved:
             db.execute(SQL["doubt"], (seq,))
-        ledger.entered(seq, id)
+        entered.append((seq, id))
         cursor = seq
+    ledger.entered(entered)
     ledger.post()
     return cursor
 

@@ -317,9 +317,9 @@ def _carry_ledger(db: sqlite3.Connection, found: Found, cursor: int, doubtful: s
     ledger = Ledger(db, days)
     for seq, row in found.entry.items():
         if row[1] != "sentinel" and (seq > cursor or day_of(row[1]) not in found.ledger):
-            ledger.entered(seq, row[1])
+            ledger.entered([(seq, row[1])])
             if seq in found.receipt and found.receipt[seq][3] == "delivered":
-                ledger.delivered(seq, row[1])
+                ledger.delivered([(seq, row[1])])
             elif seq in found.receipt:
                 ledger.discarded(seq, row[1])
     for seq in doubtful:

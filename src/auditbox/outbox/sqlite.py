@@ -25,6 +25,10 @@ T = TypeVar("T")
 LARGE_WAL = wal.KEPT // 2
 """Written bytes at which the WAL is checkpointed: what comes until that is done has room in what is kept."""
 SMALL_WAL = 128 << 10
+_VACUUMS = 40
+"""How often in a round of upkeep 500 pages are given back; captures take their turns in between."""
+_UNUSED = 64
+"""Pages that may lie idle: giving them back costs more than they take."""
 SYNCHRONOUS = {"crash": "NORMAL", "power": "FULL", "none": "NORMAL"}
 """Durability in SQLite's words (sqlite.org/pragma.html#pragma_synchronous)."""
 
@@ -153,17 +157,17 @@ class SqliteOutbox:
     ) -> Exchanged:
         """Settles and claims; see :class:`~auditbox.outbox.base.Outbox`."""
 
-        def work(db: Connection) -> tuple[Exchanged, Reserved | None]:
-            exchanged = transitions.exchange(db, epoch, settlements, limit, now, longest_wait, fresh_first)
-            return exchanged, reserve(db, exchanged.claims)
+        def work(db: Connection) -> tuple[transitions.Moved, Reserved | None]:
+            moved = transitions.exchange(db, epoch, settlements, limit, now, longest_wait, fresh_first)
+            return moved, reserve(db, [row[0] for row in moved.rows])
 
-        exchanged, reserved = self._settle(work)
+        moved, reserved = self._settle(work)
         if reserved is not None:
             if reserved.sync and self.durability != "power":
                 self.sync()
             self._memo.note(Progress(self.name, reserved.newest, reserved.claims))
         self._upkeep.written()
-        return exchanged
+        return moved.exchanged(now)
 
     def _settle(self, work: Callable[[Connection], T]) -> T:
         """What must go on when the disk is full, or it would stay so: the ballast is there for it."""
@@ -274,20 +278,34 @@ class SqliteOutbox:
             self._store.read(_empty_wal if ballast.is_short(self.path) else checkpoint)
 
     def retain(self, limit: int = 500) -> int:
-        """Forgets settled entries older than ``keep_delivered``, in small transactions; returns how many."""
+        """Forgets settled entries older than ``keep_delivered`` and gives their space back.
+
+        In small transactions; returns how many entries were forgotten and pages given back.
+        """
         if not self._store.is_open:
             return 0
         before, total = time.time() - self._keep_delivered, 0
         while forgotten := self._settle(lambda db: transitions.forget(db, before, limit)):
             total += forgotten
-        if total:
-            self._store.read(lambda db: db.execute("PRAGMA incremental_vacuum(2000)").fetchall())
+        for _ in range(_VACUUMS):
+            if not (given_back := self._store.read(_vacuum)):
+                break
+            total += given_back
         return total
 
     def close(self) -> None:
         """Stores what is written behind and closes the file; a later call opens it again."""
         self._upkeep.stop()
         self._store.close()
+
+
+def _vacuum(db: Connection) -> int:
+    """Gives some unused pages back, if there are enough to be worth it; returns how many."""
+    unused: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+    if unused < _UNUSED:
+        return 0
+    db.execute("PRAGMA incremental_vacuum(500)").fetchall()
+    return unused - int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _empty_wal(db: Connection) -> None:

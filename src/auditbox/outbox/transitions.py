@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from auditbox.errors import OutboxDamaged, Superseded
 from auditbox.outbox.base import (
@@ -80,6 +80,18 @@ def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: st
     return epoch
 
 
+class Moved(NamedTuple):
+    """What an exchange has written. Captures wait for its end: the rest is done after it."""
+
+    rows: list[tuple[Any, ...]]
+    """Claimed entries, as they were read."""
+    buried: list[tuple[str, str, dict[str, Any]]]
+
+    def exchanged(self, now: Now) -> Exchanged:
+        """What the relay gets of it."""
+        return Exchanged([_claim(row, now) for row in self.rows], self.buried)
+
+
 def exchange(
     db: Connection,
     epoch: int,
@@ -88,24 +100,23 @@ def exchange(
     now: Now,
     longest_wait: float,
     fresh_first: bool = False,
-) -> Exchanged:
+) -> Moved:
     """Settles what came back and claims what may be sent next."""
     cursor, current = position(db)
     if current != epoch:
         raise Superseded
-    exchanged, ledger = Exchanged([], []), Ledger(db)
-    for settlement in settlements:
-        _settle(db, settlement, now, exchanged, ledger)
-    claims = exchanged.claims
+    moved, ledger = Moved([], []), Ledger(db)
+    for settlement in _but_delivered(db, settlements, now, ledger):
+        _settle(db, settlement, now, moved, ledger)
     first: list[int] = []
     if fresh_first:
         cursor, first = _advance(db, cursor, limit, now, ledger)
     due = _due(db, now, limit - len(first), longest_wait)
     cursor, fresh = _advance(db, cursor, limit - len(first) - len(due), now, ledger)
-    claims += [_claim(db, seq, now) for seq in (*first, *due, *fresh)]
+    moved.rows.extend(_claims(db, [*first, *due, *fresh], now))
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
     ledger.post()
-    return exchanged
+    return moved
 
 
 def _due(db: Connection, now: Now, limit: int, longest_wait: float) -> list[int]:
@@ -118,33 +129,46 @@ def _advance(db: Connection, cursor: int, room: int, now: Now, ledger: Ledger) -
     fresh: list[int] = []
     if room <= 0:
         return cursor, fresh
+    entered: list[tuple[int, str]] = []
+    busy: set[str] = set()
     rows = db.execute(SQL["beyond"], (cursor, _SCAN))
-    for seq, lane, id in rows:
-        ledger.entered(seq, id)
-        if db.execute(SQL["lane_busy"], (lane,)).fetchone():
-            db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
-        else:
-            db.execute(SQL["enter"], (seq, lane, "sending", 0, now.sink))
+    for seq, lane, id, waits in rows:
+        entered.append((seq, id))
+        if not waits and lane not in busy:
             fresh.append(seq)
-        cursor = seq
-        if len(fresh) >= room:
-            break
+            busy.add(lane)
+            if len(fresh) >= room:
+                break
     rows.close()  # the rest is not read: a transaction cannot end while it could be
-    return cursor, fresh
+    if not entered:
+        return cursor, fresh
+    ledger.entered(entered)
+    last = entered[-1][0]
+    db.execute(
+        SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": json.dumps(fresh), "sink": now.sink}
+    )
+    return last, fresh
 
 
-def _claim(db: Connection, seq: int, now: Now) -> Claim:
-    """Puts on record that this entry is now sent, or looked up, and returns it."""
-    row = db.execute(SQL["claimed"], (seq,)).fetchone()
-    _, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
-    if not isinstance(attempts, int) or not all(
-        isinstance(at, float | int | None) for at in (sent_at, refused_at)
-    ):
-        raise OutboxDamaged(f"the outbox is damaged: the state of entry {seq}")
-    if state == "verify":
-        db.execute(SQL["begin_verifying"], (seq,))
-    else:
-        db.execute(SQL["begin_sending"], (now.sink, seq))
+def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
+    """Puts on record that these entries are now sent, or looked up, and returns them in this order."""
+    if not seqs:
+        return []
+    given = json.dumps(seqs)
+    rows = db.execute(SQL["claimed"], (given,)).fetchall()
+    for row in rows:
+        if not isinstance(row[6], int) or not all(isinstance(at, float | int | None) for at in row[8:10]):
+            raise OutboxDamaged(f"the outbox is damaged: the state of entry {row[0]}")
+    states = {row[5] for row in rows}
+    if "verify" in states:
+        db.execute(SQL["begin_verifying"], (given,))
+    if "retry" in states:
+        db.execute(SQL["begin_sending"], (now.sink, given))
+    return rows
+
+
+def _claim(row: tuple[Any, ...], now: Now) -> Claim:
+    seq, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
     return Claim(
         entry=Entry(seq, id, lane, body),
         action="verify" if state == "verify" else "send",
@@ -152,7 +176,7 @@ def _claim(db: Connection, seq: int, now: Now) -> Claim:
         maybe_sent=bool(maybe_sent),
         sent_at=sent_at if sent_at is not None else _sent_since(id, state, now),
         refused_at=refused_at,
-        error=_read(error) or None,
+        error=_read(error) if error else None,
         intact=isinstance(body, bytes) and stored == checksum(seq, id, lane, body),
     )
 
@@ -169,7 +193,33 @@ def _sent_since(id: str, state: str, now: Now) -> float:
     return 0.0 if captured is None else captured - _WRONG_CLOCK + now.sink - now.wall
 
 
-def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchanged, ledger: Ledger) -> None:
+def _but_delivered(
+    db: Connection, settlements: Sequence[Settlement], now: Now, ledger: Ledger
+) -> Sequence[Settlement]:
+    """Settles all deliveries together, as they are nearly all that ever comes; returns what is left.
+
+    Their rows are the live ones of their lanes, so each lane is free afterwards and its next entry due.
+    """
+    delivered = {one.seq: one for one in settlements if isinstance(one, Delivered)}
+    if not delivered:
+        return settlements
+    rows = db.execute(SQL["landed"], (json.dumps(list(delivered)),)).fetchall()
+    landed = json.dumps([(seq, delivered[seq].remote_id, delivered[seq].at) for seq, _, _ in rows])
+    db.execute(SQL["receipts"], (landed,))
+    db.execute(SQL["close_all"], (landed,))
+    ledger.delivered([(seq, id) for seq, id, _ in rows])
+    for seq, _, _ in rows:
+        del delivered[seq]
+    given = {
+        "lanes": json.dumps([lane for _, _, lane in rows], default=repr),
+        "wall": now.wall,
+        "monotonic": now.monotonic,
+    }
+    db.execute(SQL["promote_all"], given)
+    return [one for one in settlements if not isinstance(one, Delivered) or one.seq in delivered]
+
+
+def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledger: Ledger) -> None:
     row = db.execute(SQL["open_row"], (settlement.seq,)).fetchone()
     if row is None:
         return
@@ -181,13 +231,13 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
         db.execute(SQL["bury"], (json.dumps(known), int(attempted), settlement.seq))
         ledger.died(settlement.seq, id)
         promote(db, lane, now, refused_at)
-        exchanged.buried.append((id, lane, known))
+        moved.buried.append((id, lane, known))
 
     match settlement:
         case Delivered(seq, remote_id, at):
             db.execute(SQL["receipt"], (seq, remote_id, at, "delivered", None))
             db.execute(SQL["close"], (seq,))
-            ledger.delivered(seq, id)
+            ledger.delivered([(seq, id)])
             promote(db, lane, now)
         case Ambiguous(seq, due, problem):
             db.execute(SQL["ambiguous"], (due, json.dumps(problem), seq))
@@ -195,7 +245,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, exchanged: Exchang
             bury(error)
         case NotFound(seq):
             db.execute(SQL["send_again"], (seq,))
-            exchanged.claims.append(_claim(db, seq, now))
+            moved.rows.extend(_claims(db, [seq], now))
         case Retry():
             _retry(db, settlement, bool(maybe_sent))
         case Dead(seq, due_monotonic, problem, _, verified) if maybe_sent and not verified:

@@ -134,10 +134,10 @@ class Upkeep:
         self._sync()
         self._guarded("ballast", outbox.look_at_disk)
         if not dirty:
-            self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=True))
-        else:
-            self.look()
-        return dirty
+            # What was given back is in the write-ahead log: the file shrinks with the next checkpoint.
+            return bool(self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=True)))
+        self.look()
+        return True
 
     def _sync(self) -> None:
         outbox = self._outbox()
@@ -151,19 +151,24 @@ class Upkeep:
         if outbox is not None:
             self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
 
-    def _tidy(self, outbox: Kept, *, at_once: bool) -> None:
-        """Moves the WAL into the file, and forgets what is old, ``at_once`` or where the WAL is large."""
-        if at_once or outbox.is_wal_large():
-            outbox.checkpoint()
-            outbox.retain()
+    def _tidy(self, outbox: Kept, *, at_once: bool) -> int:
+        """Moves the WAL into the file, and forgets what is old, ``at_once`` or where the WAL is large.
 
-    def _guarded(self, what: str, action: Callable[[], object]) -> None:
+        Returns what :meth:`Kept.retain` does.
+        """
+        if not at_once and not outbox.is_wal_large():
+            return 0
+        outbox.checkpoint()
+        return outbox.retain()
+
+    def _guarded(self, what: str, action: Callable[[], object]) -> object:
         try:
-            action()
+            return action()
         except (AuditboxError, OSError) as error:
             logger.warning("outbox upkeep: %s failed: %s", what, error)
         except Exception:
             logger.exception("outbox upkeep: %s failed", what)
+        return None
 
     def nap(self, busy: bool) -> None:
         """Until something is written; then for a period, in which the WAL is kept small."""

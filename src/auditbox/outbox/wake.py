@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 
 
 class Wake:
@@ -10,11 +11,15 @@ class Wake:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.also: Callable[[], None] | None = None
+        """Called after it was set: wakes a thread that waits on something else."""
 
     def set(self) -> None:
         """Lets the waiting thread go on."""
         if self._queue.empty():
             self._queue.put(None)
+            if self.also is not None:
+                self.also()
 
     def is_set(self) -> bool:
         """Whether it was set since it was last cleared or waited for."""

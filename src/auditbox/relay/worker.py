@@ -16,11 +16,12 @@ from auditbox.outbox.files import FileLock
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.outbox.wake import Wake
+from auditbox.relay.flights import Flights
 from auditbox.relay.judge import Judge
 from auditbox.relay.policy import Policy
 from auditbox.relay.relay import Relay
 from auditbox.relay.senders import Senders
-from auditbox.sinks.base import Sink
+from auditbox.sinks.base import Flight, Sink
 
 logger = logging.getLogger("auditbox.relay")
 
@@ -220,32 +221,45 @@ class Worker:
             self._sink,
             self._judge,
             concurrency=self._concurrency,
-            dispatch=lambda claim: senders.dispatch(claim),  # noqa: PLW0108 - made below
+            dispatch=lambda claim: carrier.dispatch(claim),  # noqa: PLW0108 - made below
             on_dead_letter=self._on_dead_letter,
         )
         senders = Senders(self._concurrency, relay.perform, self._receiver(relay))
+        flights = self._flights(relay, senders)
+        carrier: Senders | Flights = flights or senders
         relay.take_over(self._now())
         self._leads = True
         try:
-            self._repeat(relay, stopping, lock)
+            self._repeat(relay, stopping, lock, flights.wait if flights else self._wake.wait)
         except Superseded:
             logger.info("another relay has taken over outbox %s", self._outbox.path)
         except Interrupted:
             logger.info("it is not known what was claimed: taking over anew")
         finally:
             self.hungry = self._leads = False
-            self._finish(relay, senders)
+            self._finish(relay, senders, flights)
 
     def _receiver(self, relay: Relay) -> Callable[..., None]:
         wake = self._wake
 
         def done(claim: Any, outcome: Any) -> None:
-            relay.done(claim, outcome)
-            wake.set()
+            if relay.done(claim, outcome):
+                wake.set()
 
         return done
 
-    def _repeat(self, relay: Relay, stopping: threading.Event, lock: FileLock) -> None:
+    def _flights(self, relay: Relay, senders: Senders) -> Flights | None:
+        """Where the sink can send on the relay's own thread: what this thread then waits on."""
+        offered: Callable[[], Flight | None] | None = getattr(self._sink, "flight", None)
+        flight = offered() if offered is not None else None
+        if flight is None:
+            return None
+        self._wake.also = flight.wake
+        return Flights(flight, senders, relay.delivery, relay.done)
+
+    def _repeat(
+        self, relay: Relay, stopping: threading.Event, lock: FileLock, wait: Callable[[float], None]
+    ) -> None:
         while not stopping.is_set():
             woken = self._wake.is_set()
             self._wake.clear()
@@ -264,7 +278,7 @@ class Worker:
             self.hungry = relay.hungry
             if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
                 return self._rest(relay, stopping, lock)
-            self._wake.wait(pause)
+            wait(pause)
         return None
 
     def _rest(self, relay: Relay, stopping: threading.Event, lock: FileLock) -> None:
@@ -272,8 +286,11 @@ class Worker:
         lock.release()
         stopping.wait(min(_LONGEST_REST, max(ELECTION, relay.judge.breaker.remaining(time.monotonic()))))
 
-    def _finish(self, relay: Relay, senders: Senders) -> None:
+    def _finish(self, relay: Relay, senders: Senders, flights: Flights | None) -> None:
         """Gives what is in flight a moment to end, and settles it."""
+        if flights is not None:
+            self._wake.also = None
+            flights.close(timeout=1.0)
         senders.stop(timeout=1.0)
         try:
             relay.settle(self._now())

@@ -21,7 +21,7 @@ from auditbox.sinks.base import (
     Unreadable,
 )
 from auditbox.sinks.clock import http_date
-from auditbox.sinks.connection import Answer, Silence
+from auditbox.sinks.exchange import Answer, Silence
 from auditbox.sinks.wire import json_object
 
 _LONGEST_WAIT = 3600.0

@@ -8,24 +8,31 @@ import os
 import ssl
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import httpx
 
 from auditbox.api.address import api_root
 from auditbox.api.tokens import Token, TokenSource
-from auditbox.errors import ConfigurationError
+from auditbox.errors import ConfigurationError, MissingDependency
 from auditbox.sinks.answers import NoToken, Result, send_outcome, struck
 from auditbox.sinks.base import Delivery, Later, Problem, SendOutcome, Unclear, VerifyOutcome
 from auditbox.sinks.clock import ServerClock
-from auditbox.sinks.connection import Answer, Call
 from auditbox.sinks.connections import Connections
+from auditbox.sinks.exchange import Answer, Call, Silence
 from auditbox.sinks.lookup import look_up
 from auditbox.sinks.quiet import quiet
 
+if TYPE_CHECKING:
+    from auditbox.sinks.flight import Flight, Request
+    from auditbox.sinks.pool import Pool
+
 _LONGEST_ANSWER = 1 << 20
 _LONGEST_PAGE = 16 << 20
+_JSON = (b"Content-Type", b"application/json")
 
 
 def _positive(name: str, value: float) -> float:
@@ -62,9 +69,11 @@ class AuditApiSink:
         deadline: the longest that one attempt can last in all, in seconds. Name resolution and a token
             callable cannot be broken off; whatever they cost, nothing is sent after the deadline.
         ssl_context: the TLS settings instead of the defaults, for a certificate authority of your own.
+        transport: what carries the requests: ``"httpx"``, or ``"fast"`` for many times less processor time
+            (``pip install 'auditbox[fast]'``). What each answer means is the same.
 
     Raises:
-        ConfigurationError: a value of no use.
+        ConfigurationError: a value of no use, or the extra of a transport is not installed.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class AuditApiSink:
         timeout: Timeouts = Timeouts(),
         deadline: float = 60.0,
         ssl_context: ssl.SSLContext | None = None,
+        transport: str = "httpx",
     ) -> None:
         self.destination = api_root(url)
         self.deadline = _positive("deadline", deadline)
@@ -87,11 +97,13 @@ class AuditApiSink:
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
         ]
+        self._head = "", b""
         self._clock = ServerClock()
         if ssl_context is None and self._records.scheme == "http":
             # A context that trusts nobody costs nothing and is never asked.
             ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._connections = Connections(ssl_context, asdict(timeout))
+        self.transport = transport
+        self._connections = _connections(transport)(ssl_context, asdict(timeout))
         _sinks.add(self)
 
     def __repr__(self) -> str:
@@ -113,6 +125,16 @@ class AuditApiSink:
                 return look_up(delivery, self._list)
         except Exception as exc:  # noqa: BLE001 - a sink never raises
             return Later(Problem(f"unexpected {type(exc).__name__}"))
+
+    def flight(self) -> Flight | None:
+        """Sends many records at once from one thread; None where the transport needs a thread for each."""
+        if isinstance(self._connections, Connections):
+            return None
+        from auditbox.sinks.flight import Flight
+
+        if self._connections.foreign:
+            self._leave_to_parent(drop=False)
+        return Flight(self._connections, self._prepare, self._judge, self.deadline, _LONGEST_ANSWER)
 
     def clock(self) -> float:
         """The server's Unix seconds by its last ``Date`` header.
@@ -151,14 +173,35 @@ class AuditApiSink:
 
     def _post(self, body: bytes, expires: float) -> Result:
         length = (b"Content-Length", str(len(body)).encode())
-        headers = [*self._headers, (b"Content-Type", b"application/json"), length]
-        return self._authorized(Call("POST", self._records, headers, body, expires, _LONGEST_ANSWER))
+        headers = [*self._headers, _JSON, length]
+        return self._authorized(Call(b"POST", self._records, headers, body, expires, _LONGEST_ANSWER))
+
+    def _prepare(self, body: bytes) -> Request | None:
+        """A request that a flight can send; None as long as the token would have to be asked for."""
+        from auditbox.sinks.flight import Request
+
+        token = self._token.known
+        if token is None:
+            return None
+        if self._head[0] != token:
+            lines = [b"%b: %b\r\n" % header for header in (*self._headers, _JSON, _bearer(token))]
+            self._head = token, b"POST %b HTTP/1.1\r\n%b" % (self._records.raw_path, b"".join(lines))
+        return Request(b"%bContent-Length: %d\r\n\r\n%b" % (self._head[1], len(body), body), token)
+
+    def _judge(self, result: Answer | Silence, token: str) -> SendOutcome | None:
+        """What came of a flight's request; None where another token may be had, which takes a thread."""
+        if not isinstance(result, Answer):
+            return send_outcome(result)
+        if result.status == 401 and self._token.renewable:
+            return None
+        self._clock.learn(result.headers.get("date"))
+        return send_outcome(struck(result, token))
 
     def _list(self, query: str) -> Result:
         url = self._records.copy_with(query=query.encode())
         headers = [*self._headers, (b"Cache-Control", b"no-cache")]
         expires = time.monotonic() + self.deadline
-        return self._authorized(Call("GET", url, headers, b"", expires, _LONGEST_PAGE))
+        return self._authorized(Call(b"GET", url, headers, b"", expires, _LONGEST_PAGE))
 
     def _authorized(self, call: Call) -> Result:
         try:
@@ -176,12 +219,28 @@ class AuditApiSink:
         if self._connections.foreign:
             # A fork in C skips the hooks. Its descriptors may long be other files: they are left alone.
             self._leave_to_parent(drop=False)
-        headers = [*call.headers, (b"Authorization", b"Bearer " + token.encode())]
-        result = self._connections.mine().exchange(call._replace(headers=headers))
+        headers = [*call.headers, _bearer(token)]
+        result = self._connections.exchange(call._replace(headers=headers))
         if not isinstance(result, Answer):
             return result
         self._clock.learn(result.headers.get("date"))
         return struck(result, token)
+
+
+def _bearer(token: str) -> tuple[bytes, bytes]:
+    return (b"Authorization", b"Bearer " + token.encode())
+
+
+def _connections(transport: str) -> Callable[[ssl.SSLContext | None, dict[str, float]], Connections | Pool]:
+    if transport == "httpx":
+        return Connections
+    if transport != "fast":
+        raise ConfigurationError(f"transport={transport!r}: 'httpx' or 'fast'")
+    try:
+        from auditbox.sinks.pool import Pool
+    except ImportError as exc:
+        raise MissingDependency("transport='fast' needs an extra: pip install 'auditbox[fast]'") from exc
+    return Pool
 
 
 @functools.cache

@@ -127,6 +127,29 @@ SendOutcome = Sent | Rejected | Refused | NotSent | Paused | Unclear
 VerifyOutcome = Sent | Missing | Unreadable | Later
 
 
+class Flight(Protocol):
+    """Many deliveries at once on the thread that calls this. A sink with a ``flight()`` may give one."""
+
+    def launch(self, delivery: Delivery) -> bool:
+        """Begins to send; False where that would block, and ``send`` must do it on a thread."""
+        ...
+
+    def land(self, timeout: float) -> list[tuple[int, SendOutcome | None]]:
+        """Waits until something has come to an end, or until woken; numbers with their outcomes.
+
+        None says that it was certainly not processed, and that ``send`` must do it on a thread.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Ends the wait of ``land``; any thread may call it, and a signal handler."""
+        ...
+
+    def close(self) -> list[tuple[int, SendOutcome | None]]:
+        """Breaks off what is under way; its outcomes."""
+        ...
+
+
 class Sink(Protocol):
     """Where records go. One implementation is shared by several threads; neither method raises.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import httpx
 
 from auditbox.sinks.connection import Connection
+from auditbox.sinks.exchange import Answer, Call, Silence
 
 _inherited: list[Connections] = []
 """A forked child must not free the parent's TLS objects: another thread may have been inside one."""
@@ -40,10 +41,10 @@ class Connections:
         """An empty set with the same settings."""
         return Connections(self._verify, self._timeouts)
 
-    def mine(self) -> Connection:
-        """The calling thread's connection."""
+    def exchange(self, call: Call) -> Answer | Silence:
+        """One request and its answer, on the calling thread's connection."""
         thread = threading.get_ident()
-        return self._by_thread.get(thread) or self._make(thread)
+        return (self._by_thread.get(thread) or self._make(thread)).exchange(call)
 
     def abort_overdue(self) -> None:
         """Breaks off what has outlived its deadline."""

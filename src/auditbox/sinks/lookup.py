@@ -9,7 +9,7 @@ from urllib.parse import quote
 from auditbox.sinks.answers import Result, lookup_trouble
 from auditbox.sinks.base import Delivery, Later, Missing, Problem, Sent, Unreadable, VerifyOutcome
 from auditbox.sinks.clock import iso_date
-from auditbox.sinks.connection import Answer
+from auditbox.sinks.exchange import Answer
 from auditbox.sinks.wire import entry_id, json_object
 
 _ROWS = 10

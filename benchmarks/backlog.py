@@ -1,0 +1,162 @@
+"""Whether a backlog slows delivery down: claims, memory, rate and file, from the first record to the last.
+
+    python -m benchmarks.backlog [--count 100000] [--transport fast] [--json FOLDER] [--svg FILE]
+
+An outbox with so many captured records (the goals are set for 1,000,000) of 1,000 objects is drained by a
+process of its own to a lean server. That process measures each claim, its memory beyond an idle relay's, and
+the rate in every tenth of the way. Delivered entries are not kept (``keep_delivered=0``), so that the file
+can shrink. The captured backlog is copied for an idle relay's memory: the same process before its first
+record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from auditbox import AuditTrail
+from benchmarks.bars import Bars
+from benchmarks.capture import DOCUMENTS
+from benchmarks.delivery import TOKEN
+from benchmarks.measure import machine, save
+from benchmarks.server import lean
+
+PARTS = 10
+
+
+def rss() -> float:
+    """MB of this process that are in memory."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def fill(path: Path, count: int) -> None:
+    """Captures a backlog."""
+    with AuditTrail(path, extension="shop", max_bytes=64 << 30) as trail:
+        for first in range(0, count, 1000):
+            trail.record_many(
+                [
+                    {
+                        "event": "order.approved",
+                        "object": f"ORD-0000-{number // 100:04}-{number % 100:04}",
+                        "documents": DOCUMENTS,
+                    }
+                    for number in range(min(1000, count - first))
+                ]
+            )
+
+
+def drain(path: Path, url: str, count: int, transport: str) -> None:
+    """What the relaying process does; prints what it has measured."""
+    claims: list[tuple[float, float]] = []
+    exchange = type(AuditTrail(path).outbox).exchange
+
+    def timed(outbox: Any, *arguments: Any, **options: Any) -> Any:
+        begin, used = time.perf_counter(), time.thread_time()
+        exchanged = exchange(outbox, *arguments, **options)
+        if exchanged.claims:
+            claims.append((begin, (time.thread_time() - used) / len(exchanged.claims)))
+        return exchanged
+
+    type(AuditTrail(path).outbox).exchange = timed  # type: ignore[method-assign]
+    with AuditTrail(
+        Path(path).with_name("idle.db"), sink=url, token=TOKEN, extension="shop", transport=transport
+    ) as idle:
+        idle.record("order.approved", object="ORD-0000-0000-0000")
+        idle.flush(10)
+        time.sleep(1.0)
+        resting = rss()
+    claims.clear()
+    marks, sizes, begin = [], [], time.perf_counter()
+    with AuditTrail(
+        path,
+        sink=url,
+        token=TOKEN,
+        extension="shop",
+        transport=transport,
+        keep_delivered=0,
+        max_bytes=64 << 30,
+    ) as trail:
+        for part in range(1, PARTS + 1):
+            while count - trail.outbox.unsettled(count)[0] < count * part // PARTS:
+                time.sleep(0.01)
+            marks.append(time.perf_counter() - begin)
+            sizes.append(rss())
+        full = path.stat().st_size
+        until = time.monotonic() + 60
+        while path.stat().st_size > full / 4 and time.monotonic() < until:
+            time.sleep(0.1)
+    starts = [0.0, *marks]
+    costs = [
+        median(cost for at, cost in claims if first <= at - begin <= last) * 1e6
+        for first, last in zip(starts, marks, strict=False)
+    ]
+    rates = [count / PARTS / (last - first) for first, last in zip(starts, marks, strict=False)]
+    result = {
+        "claim": costs,
+        "rate": rates,
+        "rss": sizes,
+        "idle": resting,
+        "full": full,
+        "end": path.stat().st_size,
+    }
+    print(json.dumps(result))
+
+
+def main() -> None:
+    """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--transport", default="fast")
+    parser.add_argument("--json", metavar="FOLDER")
+    parser.add_argument("--svg", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
+    )
+    parser.add_argument("--drain", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.drain:
+        drain(Path(options.drain[0]), options.drain[1], options.count, options.transport)
+        return
+    with tempfile.TemporaryDirectory() as folder, lean() as server:
+        path = Path(folder) / "audit.db"
+        fill(path, options.count)
+        command = [sys.executable, "-m", __spec__.name, "--drain", str(path), server.url]
+        command += ["--count", str(options.count), "--transport", options.transport]
+        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        stored = server.stored()
+    if stored.distinct < options.count:
+        raise SystemExit(f"{stored.distinct} of {options.count} records have come")
+    print(f"{machine()}\n\n{options.count} records, by tenths")
+    chart = Bars("processor time of a claim and its settlement, a record, by tenths of a backlog, µs")
+    for part in range(PARTS):
+        cost, rate, size = (found[name][part] for name in ("claim", "rate", "rss"))
+        print(f"{part + 1:>2}  {cost:6.1f} µs a claim {rate:8.0f} records/s {size:6.1f} MB")
+        chart.add(f"{part * 10} to {part * 10 + 10} %", cost, cost, ours=True)
+    goals = {
+        "claim, last tenth / first": (found["claim"][-1] / found["claim"][0], 1.25),
+        "rate, first tenth / last": (found["rate"][0] / found["rate"][-1], 1.1),
+        "MB over an idle relay": (max(found["rss"]) - found["idle"], 30.0),
+        "the file afterwards / before": (found["end"] / found["full"], 0.25),
+    }
+    missed = False
+    print()
+    for name, (value, most) in goals.items():
+        missed |= value > most
+        print(f"{name:<32}{value:7.2f}   goal at most {most:g}: {'MISSED' if value > most else 'reached'}")
+    save("backlog", {"count": options.count, **found}, options.json)
+    if options.svg:
+        options.svg.write_text(chart.svg(), encoding="utf-8")
+    raise SystemExit(1 if missed and not options.no_goal else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""How much the application feels of delivery: captures while hundreds of records a second go out.
+
+    python -m benchmarks.interference [--seconds 3] [--rounds 5] [--json FOLDER] [--svg FILE]
+
+A process captures a record every 2 ms, as an application would between its own work, and measures each
+capture. Its outbox holds a backlog, which is delivered meanwhile to a server with 20 ms of latency (16 at
+once, so some 780 records a second): by the process itself with either transport, or by ``auditbox relay`` in
+a process of its own. "idle" is the same process and backlog without a relay. Every run is a process of its
+own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from auditbox import AuditTrail
+from benchmarks.bars import Bars
+from benchmarks.capture import DOCUMENTS, OBJECT
+from benchmarks.delivery import TOKEN, captured
+from benchmarks.goals import Goal, judge
+from benchmarks.measure import machine, quantiles, save
+from benchmarks.server import lean
+
+SUBJECTS = ("idle", "auditbox relay", "fast", "httpx")
+PACE = 0.002
+RATE = 800
+
+
+def alone(subject: str, url: str, path: Path, seconds: float) -> None:
+    """What the capturing process does; prints p50 and p99 in µs."""
+    inside = subject in ("fast", "httpx")
+    sink = {"sink": url, "token": TOKEN, "transport": subject} if inside else {}
+    with AuditTrail(path, extension="shop", **sink) as trail:  # type: ignore[arg-type]
+        time.sleep(0.5)  # the relay has begun
+        taken = []
+        clock, due = time.perf_counter_ns, time.monotonic()
+        end = due + seconds
+        while (due := due + PACE) < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            begin = clock()
+            trail.record("order.approved", object=OBJECT, documents=DOCUMENTS)
+            taken.append(clock() - begin)
+        print(json.dumps(quantiles(taken)), flush=True)
+        os._exit(0)  # what is left of the backlog is nobody's business
+
+
+def measured(subject: str, url: str, seconds: float) -> tuple[float, float]:
+    """One run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.db"
+        captured(path, int(RATE * (seconds + 2)))
+        relay = None
+        if subject == "auditbox relay":
+            command = [sys.executable, "-m", "auditbox", "relay", "--outbox", str(path), "--url", url]
+            relay = subprocess.Popen(
+                command, env={**os.environ, "MPT_API_TOKEN": TOKEN},
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            time.sleep(1.0)
+        try:
+            command = [sys.executable, "-m", __spec__.name, "--subject", subject, "--url", url]
+            command += ["--path", str(path), "--seconds", str(seconds)]
+            ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        finally:
+            if relay is not None:
+                relay.kill()
+                relay.wait()
+    p50, p99 = json.loads(ran.stdout)
+    return p50, p99
+
+
+def main() -> None:
+    """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", metavar="FOLDER")
+    parser.add_argument("--svg", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
+    )
+    parser.add_argument("--subject", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.subject:
+        alone(options.subject, options.url, options.path, options.seconds)
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in SUBJECTS}
+    rates: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+    with lean(0.02) as server:
+        for _ in range(options.rounds):
+            for name in SUBJECTS:
+                server.stored()
+                results[name].append(measured(name, server.url, options.seconds))
+                came = server.stored().arrivals
+                rates[name].append(len(came) / (came[-1] - came[0]) if len(came) > 1 else 0.0)
+    heads = f"{'one capture, µs':<20}{'p50':>9}{'p99':>9}{'sent/s':>10}"
+    print(f"{machine()}\n\n{heads}   (medians of {options.rounds} rounds)")
+    chart = Bars("one capture while records are delivered: median and 99th percentile, µs")
+    for name, rounds in results.items():
+        p50, p99 = (median(column) for column in zip(*rounds, strict=True))
+        print(f"{name:<20}{p50:>9.1f}{p99:>9.1f}{median(rates[name]):>10.0f}")
+        chart.add(name, p50, p99, ours=name != "idle")
+    idle = [p99 for _, p99 in results["idle"]]
+    bounds = {"fast": 1.5, "httpx": 5.0, "auditbox relay": 1.1}
+    compared, missed = judge(
+        [
+            Goal(f"{name} / idle, p99", [p99 for _, p99 in results[name]], idle, at_most=most)
+            for name, most in bounds.items()
+        ]
+    )
+    save("interference", {"captures": results, "rates": rates, "ratios": compared}, options.json)
+    if options.svg:
+        options.svg.write_text(chart.svg(), encoding="utf-8")
+    raise SystemExit(1 if missed and not options.no_goal else 0)
+
+
+if __name__ == "__main__":
+    main()

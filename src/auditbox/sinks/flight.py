@@ -1,0 +1,220 @@
+"""Many requests at once on one thread: for the ``fast`` transport, while all goes well.
+
+A request takes off on an idle connection of the pool. Whatever would block (to connect, to ask for a token,
+to look something up) is left to the sink's :meth:`send` and :meth:`verify` on threads, which fill the pool.
+What an answer means, and whether a byte has left, is judged as there. No lock and no other thread is between
+an answer and its settlement, so the application's threads hardly notice.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
+from auditbox.sinks.exchange import Answer, Overdue, Silence, reset_on_close
+from auditbox.sinks.fast_connection import BLOCK, FastConnection, Reading
+from auditbox.sinks.pool import Pool
+
+
+class Request(NamedTuple):
+    """A prepared request, and the token in it."""
+
+    data: bytes
+    token: str
+
+
+Landed = tuple[int, SendOutcome | None]
+"""A number and its outcome; None where it was certainly not processed and must be sent anew, by a thread."""
+
+_LOOK = 0.05
+"""Seconds between two looks at the deadlines."""
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class _Trip:
+    """One request under way."""
+
+    __slots__ = ("connection", "expires", "number", "reading", "rest", "token", "until")
+
+    def __init__(
+        self, number: int, connection: FastConnection, request: Request, longest: int, expires: float
+    ) -> None:
+        self.number, self.connection, self.expires = number, connection, expires
+        self.rest: memoryview | bytes = request.data
+        self.token = request.token
+        self.reading = Reading(longest)
+        self.until = 0.0
+        """When it has been silent for too long."""
+
+
+class Flight:
+    """Requests that share the thread which calls this; only :meth:`wake` is for others.
+
+    Args:
+        pool: where the connections come from.
+        prepare: makes a request of a body; None where a token must be asked for first.
+        judge: what the result of a request with this token means.
+        deadline: the longest that an attempt can last.
+        longest: the most bytes of a response that are read.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        prepare: Callable[[bytes], Request | None],
+        judge: Callable[[Answer | Silence, str], SendOutcome | None],
+        deadline: float,
+        longest: int,
+    ) -> None:
+        self._pool, self._prepare, self._judge = pool, prepare, judge
+        self._deadline, self._longest = deadline, longest
+        self._poll = select.poll()  # an object of this process alone: a fork has nothing to share or to close
+        self._trips: dict[int, _Trip] = {}
+        self._landed: list[Landed] = []
+        self._bell, self._cord = os.pipe()
+        for end in (self._bell, self._cord):
+            os.set_blocking(end, False)
+        self._poll.register(self._bell, select.POLLIN)
+        self._look_at = 0.0
+
+    def launch(self, delivery: Delivery) -> bool:
+        """Begins to send; False where that would block, and nothing has happened."""
+        request = self._prepare(delivery.body)
+        connection = None if request is None else self._pool.take()
+        if request is None or connection is None:
+            return False
+        now = time.monotonic()
+        trip = _Trip(delivery.seq, connection, request, self._longest, now + self._deadline)
+        connection.reusable = False
+        descriptor = connection.open_socket.fileno()
+        self._trips[descriptor] = trip
+        if connection.open_socket.gettimeout() != 0.0:  # asking is cheaper than telling
+            connection.open_socket.settimeout(0.0)
+        trip.until = now + self._pool.timeouts["write"]
+        self._push(descriptor, trip, now)
+        return True
+
+    def land(self, timeout: float) -> list[Landed]:
+        """What has come to an end, after waiting for it for at most so many seconds; nothing when woken."""
+        if not self._landed:
+            longest = min(timeout, _LOOK) if self._trips else timeout
+            for descriptor, event in self._poll.poll(max(0.0, longest) * 1000):
+                if descriptor == self._bell:
+                    self._silence_bell()
+                elif (trip := self._trips.get(descriptor)) is not None:
+                    self._move(descriptor, trip, event)
+            if self._trips and (now := time.monotonic()) >= self._look_at:
+                self._look_at = now + _LOOK
+                self._end_overdue(now)
+        landed, self._landed = self._landed, []
+        return landed
+
+    def wake(self) -> None:
+        """Ends the wait of :meth:`land`; may be called by any thread, and by a signal handler."""
+        try:
+            os.write(self._cord, b"!")
+        except OSError:
+            return  # full, so that it wakes all the same; or closed
+
+    def close(self) -> list[Landed]:
+        """Breaks off what is under way, and returns its outcomes."""
+        for descriptor, trip in list(self._trips.items()):
+            self._fail(descriptor, trip, Overdue())
+        for end in (self._bell, self._cord):
+            os.close(end)
+        landed, self._landed = self._landed, []
+        return landed
+
+    # -- one trip ----------------------------------------------------------------------------------
+
+    def _move(self, descriptor: int, trip: _Trip, event: int) -> None:
+        now = time.monotonic()
+        if trip.rest and event & select.POLLOUT:
+            self._push(descriptor, trip, now)
+        if event & ~select.POLLOUT and descriptor in self._trips:
+            self._pull(descriptor, trip, now)
+
+    def _push(self, descriptor: int, trip: _Trip, now: float) -> None:
+        """Sends as much as the socket takes."""
+        try:
+            while trip.rest:
+                sent = trip.connection.open_socket.send(trip.rest)
+                trip.rest = memoryview(trip.rest)[sent:] if sent < len(trip.rest) else b""
+        except _WOULD_BLOCK:
+            self._poll.register(descriptor, select.POLLIN | select.POLLOUT)
+            return
+        except OSError as exc:
+            self._fail(descriptor, trip, exc, read_first=True)
+            return
+        trip.until = now + self._pool.timeouts["read"]
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _pull(self, descriptor: int, trip: _Trip, now: float) -> None:
+        """Reads what is there."""
+        reading = trip.reading
+        try:
+            while True:
+                data = trip.connection.open_socket.recv(BLOCK)
+                if not data:
+                    reading.end()
+                if not data or reading.feed(data):
+                    break
+        except _WOULD_BLOCK:
+            trip.until = now + self._pool.timeouts["read"]
+            return
+        except Exception as exc:  # noqa: BLE001 - whatever went wrong, bytes have left
+            self._fail(descriptor, trip, exc)
+            return
+        trip.connection.reusable = reading.reusable and not trip.rest
+        self._end(descriptor, trip, reading.answer())
+
+    def _fail(self, descriptor: int, trip: _Trip, exc: Exception, *, read_first: bool = False) -> None:
+        """Ends a trip that went wrong; a server that refuses by the headers alone may have answered."""
+        reading = trip.reading
+        if read_first:
+            try:
+                while data := trip.connection.open_socket.recv(BLOCK):
+                    if reading.feed(data):
+                        break
+            except Exception:  # noqa: BLE001, S110 - then there is no answer
+                pass
+            if reading.whole:
+                self._end(descriptor, trip, reading.answer())
+                return
+        why = "the deadline of the attempt passed" if isinstance(exc, Overdue) else _named(exc)
+        result = Silence(why, unsent=False) if reading.status is None else reading.answer(why)
+        self._end(descriptor, trip, result)
+
+    def _end(self, descriptor: int, trip: _Trip, result: Answer | Silence) -> None:
+        del self._trips[descriptor]
+        with suppress(KeyError):  # it failed before it had to be waited for
+            self._poll.unregister(descriptor)
+        self._pool.give(trip.connection)
+        try:
+            outcome = self._judge(result, trip.token)
+        except Exception as exc:  # noqa: BLE001 - a sink never raises, and bytes have left
+            outcome = Unclear(Problem(f"unexpected {type(exc).__name__}"))
+        self._landed.append((trip.number, outcome))
+
+    def _end_overdue(self, now: float) -> None:
+        for descriptor, trip in list(self._trips.items()):
+            if now > trip.expires or now > trip.until:
+                reset_on_close(trip.connection.open_socket)
+                self._fail(descriptor, trip, Overdue() if now > trip.expires else TimeoutError())
+
+    def _silence_bell(self) -> None:
+        try:
+            os.read(self._bell, 4096)
+        except BlockingIOError:
+            return
+
+
+def _named(exc: Exception) -> str:
+    cause = exc.__cause__
+    return type(exc).__name__ if cause is None else f"{type(exc).__name__}, {type(cause).__name__}"
