@@ -28,6 +28,7 @@ from auditbox.errors import (
     WrongDestination,
 )
 from auditbox.outbox.files import FileLock
+from auditbox.sinks.audit_api import AuditApiSink
 from auditbox.sinks.base import FakeSink
 from auditbox.sinks.jsonlines import JsonLinesSink
 from auditbox.testing import capture
@@ -322,7 +323,7 @@ def test_from_env_reads_the_variables(tmp_path: Path, monkeypatch: pytest.Monkey
     variables = {
         "MPT_API_BASE_URL": URL, "MPT_API_TOKEN": TOKEN, "AUDITBOX_OUTBOX": str(tmp_path / "env.db"),
         "AUDITBOX_EXTENSION": "shop", "AUDITBOX_FAIL_CLOSED": "1", "AUDITBOX_SHARE": "name, trace",
-        "AUDITBOX_MAX_BYTES": "2000000",
+        "AUDITBOX_MAX_BYTES": "2000000", "AUDITBOX_TRANSPORT": "fast",
     }  # fmt: skip
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -330,10 +331,20 @@ def test_from_env_reads_the_variables(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(tmp_path / "env.db") in repr(trail)
     assert "api.example.com" in repr(trail)
     assert trail.fail_closed
+    assert isinstance(trail._sink, AuditApiSink)
+    assert trail._sink.transport == "fast"
     assert not AuditTrail.from_env(fail_closed=False).fail_closed
     monkeypatch.setenv("AUDITBOX_MAX_BYTES", "plenty")
     with pytest.raises(ConfigurationError, match="AUDITBOX_MAX_BYTES='plenty'"):
         AuditTrail.from_env()
+
+
+def test_a_transport_goes_with_a_url(tmp_path: Path) -> None:
+    """A sink of one's own has its own; so one of both is a mistake."""
+    with pytest.raises(ConfigurationError, match="transport"):
+        AuditTrail(tmp_path / "audit.db", sink=FakeSink(), transport="fast")
+    with pytest.raises(ConfigurationError, match="'httpx' or 'fast'"):
+        AuditTrail(tmp_path / "audit.db", sink=URL, token=TOKEN, transport="carrier pigeon")
 
 
 def test_capture_intercepts_every_trail(tmp_path: Path) -> None:

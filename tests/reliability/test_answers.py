@@ -99,14 +99,22 @@ CASES = [
 
 
 @pytest.mark.timeout(PATIENCE * 2)
-def test_every_answer_comes_to_what_the_design_says_and_leaves_one_copy(house: House) -> None:
+@pytest.mark.parametrize("transport", ["httpx", "fast"])
+def test_every_answer_comes_to_what_the_design_says_and_leaves_one_copy(house: House, transport: str) -> None:
     """Each code and each way of failing, an object each: as designed, and never twice in the trail."""
     faults = [
         {**case.fault, "method": "POST", "object": lane_of(house.id, lane), "count": 1}
         for lane, case in enumerate(CASES)
     ]
     house.server.faults(*faults)
-    house.run("answers", lanes=len(CASES), deadline=DEADLINE, verify_after=DEADLINE, writer="answers")
+    house.run(
+        "answers",
+        lanes=len(CASES),
+        deadline=DEADLINE,
+        verify_after=DEADLINE,
+        writer="answers",
+        transport=transport,
+    )
     posts, looked_up = asked(house)
     dead = house.dead()
     first = {ack.lane: ack.id for ack in house.told() if ack.number % 2}
@@ -119,7 +127,9 @@ def test_every_answer_comes_to_what_the_design_says_and_leaves_one_copy(house: H
     assert wrong == [], f"{wrong}\n{house.logs()}"
     verdict = house.assert_flawless(dead)
     assert dead.isdisjoint(one.id for one in house.arrived())
-    report("2. answers and ways of failing", cases=len(CASES), wrong=len(wrong), **verdict.figures)
+    report(
+        f"2. answers and ways of failing, {transport}", cases=len(CASES), wrong=len(wrong), **verdict.figures
+    )
 
 
 def asked(house: House) -> tuple[Counter[str], Counter[str]]:

@@ -43,7 +43,8 @@ def make_sink(given: dict[str, Any], token: Any = TOKEN) -> AuditApiSink:
     """The Audit API with a short deadline."""
     deadline = given.get("deadline", 3.0)
     timeout = Timeouts(connect=2.0, write=2.0, read=deadline, pool=2.0)
-    return AuditApiSink(given["url"], token, timeout=timeout, deadline=deadline)
+    transport = given.get("transport", "httpx")
+    return AuditApiSink(given["url"], token, timeout=timeout, deadline=deadline, transport=transport)
 
 
 def make_policy(given: dict[str, Any]) -> Policy:
