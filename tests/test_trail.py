@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 import auditbox
 from auditbox import AuditTrail, Policy, audit_context
+from auditbox.cli.status import why
 from auditbox.errors import (
     ConfigurationError,
     NotAnOutbox,
@@ -28,8 +30,9 @@ from auditbox.errors import (
     WrongDestination,
 )
 from auditbox.outbox.files import FileLock
+from auditbox.outbox.inspection import Inspection
 from auditbox.sinks.audit_api import AuditApiSink
-from auditbox.sinks.base import FakeSink
+from auditbox.sinks.base import Delivery, FakeSink, Problem, Refused, SendOutcome
 from auditbox.sinks.jsonlines import JsonLinesSink
 from auditbox.testing import capture
 
@@ -309,6 +312,23 @@ def test_status_says_how_things_stand(trail: AuditTrail) -> None:
     assert (status["captured"], status["delivered"], status["pending"], status["dead"]) == (1, 1, 0, 0)
     assert status["relay_alive"]
     assert status["waits"] is None
+
+
+class Hidden(FakeSink):
+    """A sink that does not show the object."""
+
+    def send(self, delivery: Delivery) -> SendOutcome:
+        return Refused(Problem("403 Forbidden: hidden", status=403))
+
+
+def test_status_says_that_one_object_is_refused(tmp_path: Path) -> None:
+    """It stops nobody else's delivery, and is said by the trail as the command says it."""
+    trail = AuditTrail(tmp_path / "audit.db", sink=Hidden(), extension="shop")
+    trail.record("order.approved", object=ORDER)
+    while (said := trail.status()["waits"]) is None:
+        time.sleep(0.01)
+    assert said == why(Inspection(tmp_path / "audit.db").status()) == "403 Forbidden: hidden"
+    trail.close(0)
 
 
 def test_a_misspelled_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

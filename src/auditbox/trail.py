@@ -319,7 +319,7 @@ class AuditTrail:
         settings.check_sink(self._sink)
 
     def status(self) -> dict[str, Any]:
-        """Depth, age, dead letters, file size, and why delivery waits, as plain values."""
+        """Depth, age, dead letters, and why delivery waits, as plain values; see docs/operations.md."""
         return self._worker.status()
 
     def flush(self, timeout: float = 30.0) -> Flushed:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from auditbox import AuditTrail, Policy
 from auditbox.emulator import Emulator
+from auditbox.outbox import clock
+from auditbox.outbox.base import Now
 from auditbox.outbox.inspection import Inspection
+from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.sinks.audit_api import AuditApiSink
 
 from .conftest import ORDER, TOKEN, Run, arrived
@@ -65,7 +69,24 @@ def test_a_sink_that_is_down_is_status_1(run: Run, path: Path, capture: Capture,
     result = run("flush", "--timeout", "1", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
     assert result.returncode == 1
     assert "auditbox: it waits: " in result.stderr
+    assert "no relay" not in result.stderr
     assert Inspection(path).status().pending == 1
+
+
+def test_what_a_kill_left_in_doubt_is_why_it_waits(
+    run: Run, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """Longer than its timeout: the relay was this command, and what it waited for is the look-up."""
+    capture(ORDER)
+    outbox = SqliteOutbox(path)
+    now = Now(time.time(), time.monotonic(), time.time())
+    killed = outbox.take_over(now, 6500.0, clock.identity())
+    assert len(outbox.exchange(killed, [], 16, now, 60).claims) == 1
+    outbox.take_over(now, 6500.0, clock.identity())
+    outbox.close()
+    result = run("flush", "--timeout", "1", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    assert result.returncode == 1
+    assert "it waits: 1 record is in doubt after a kill: looked up in " in result.stderr
 
 
 def test_a_dead_letter_is_not_delivered(run: Run, path: Path, capture: Capture, api: Emulator) -> None:

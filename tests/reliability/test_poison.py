@@ -56,7 +56,7 @@ def test_objects_that_are_refused_do_not_keep_others_waiting_when_nothing_else_h
     puppet = house.puppet(lanes=100)
     for lane in range(len(poisoned)):
         puppet.ask("capture", count=1, lane=lane)
-    house.until(lambda: puppet.ask("status")["waits"], "a pause")
+    house.until(lambda: "refused in a row" in (puppet.ask("status")["waits"] or ""), "a pause")
     puppet.ask("capture", count=30, lanes=[len(poisoned), 100])
     house.until(lambda: house.stored() == 30, "the delivery of what is healthy", patience=30.0)
 

@@ -12,7 +12,7 @@ import click
 
 from auditbox.cli import delivery, options, output
 from auditbox.cli.progress import Progress, progress
-from auditbox.cli.status import why
+from auditbox.outbox import waiting
 from auditbox.outbox.inspection import Inspection
 
 _POLL = 0.1
@@ -74,4 +74,5 @@ def _reason(view: Inspection, token: str | Path | None) -> str:
     status = view.status()
     if token is None and not status.relay_alive:
         return "no relay is running; start the application, or set MPT_API_TOKEN and this command delivers"
-    return why(status) or "there was not enough time"
+    # With a token there was one all the time, if only this command's own, which has ended by now.
+    return waiting.why(status.pending, True, status.waits) or "there was not enough time"

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from auditbox.cli import options, output
+from auditbox.outbox import waiting
 from auditbox.outbox.inspection import Inspection, Status
 
 
@@ -82,11 +83,4 @@ def _relay(status: Status) -> str:
 
 def why(status: Status) -> str | None:
     """Why what is pending is not delivered yet, as far as the outbox tells."""
-    if not status.pending:
-        return None
-    if not status.relay_alive:
-        last = f"; the last answer was: {status.waits}" if status.waits else ""
-        return f"no relay is running{last}"
-    if status.waits and status.states.get("verify"):
-        return f"an answer was in doubt, and is looked up before anything is sent twice: {status.waits}"
-    return status.waits
+    return waiting.why(status.pending, status.relay_alive, status.waits)

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from auditbox.outbox import transitions
+from auditbox.outbox import transitions, waiting
 from auditbox.outbox.ledger import Day, Tombstone, days, tombstones
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.readonly import META, ReadOnly
@@ -39,7 +39,6 @@ _NEWEST = "SELECT * FROM (SELECT * FROM story ORDER BY seq DESC LIMIT ?) ORDER B
 _AFTER = "SELECT * FROM story WHERE seq > ? ORDER BY seq LIMIT ?"
 _RELAY = "SELECT pid, heartbeat FROM relay"
 _LEAD = "SELECT since FROM lead"
-_WAITS = "SELECT error FROM open WHERE state <> 'dead' AND error IS NOT NULL ORDER BY seq LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Status:
     relay_alive: bool
     """Whether a process relays this outbox now."""
     waits: str | None
-    """What went wrong last with the oldest entry that is not through."""
+    """What holds up entries, whether or not a relay runs; see :func:`auditbox.outbox.waiting.held`."""
     states: dict[str, int]
     """How many entries are in each state; ``captured`` are those that no relay has touched."""
     relay_pid: int | None
@@ -194,7 +193,6 @@ class Inspection:
     def _status(self, db: Database) -> Status:
         depth = transitions.depth(db.conn)
         relay, oldest = next(db.query(_RELAY)), depth.oldest_pending
-        waits = [(_json(row["error"]) or {}).get("reason") for row in db.query(_WAITS)]
         return Status(
             outbox=str(self.path),
             destination=next(db.query(META))["destination"],
@@ -205,7 +203,7 @@ class Inspection:
             discarded=depth.discarded,
             oldest_pending_seconds=None if oldest is None else max(0.0, round(time.time() - oldest, 3)),
             relay_alive=self._relay_alive(),
-            waits=waits[0] if waits else None,
+            waits=waiting.held(db.conn),
             states={"captured": depth.pending - sum(depth.states.values()), **depth.states},
             relay_pid=relay["pid"],
             relay_heartbeat=_at(relay["heartbeat"]),

@@ -162,6 +162,22 @@ DELETE FROM receipt WHERE seq = ?
 -- unsettled: how many up to a number are under way, and how many are dead
 SELECT coalesce(sum(state <> 'dead'), 0), coalesce(sum(state = 'dead'), 0) FROM open WHERE seq <= ?
 
+-- clock: the clock in whose seconds look-ups are due
+SELECT clock FROM lead
+
+-- held: what holds up entries, by kind: how many, when the first look-up is due, what was said of the oldest
+SELECT kind, count, due, (SELECT error FROM open WHERE seq = first) FROM (
+    SELECT kind, count(*) AS count, min(due) AS due, min(seq) AS first FROM (
+        SELECT seq, iif(due < 9e99, due, 0) AS due, CASE
+            WHEN error IS NULL THEN 'unanswered'
+            WHEN json_valid(error) AND json_extract(error, '$.status') IN (403, 404) THEN 'refused'
+            WHEN state = 'verify' THEN 'doubt'
+            ELSE 'failed'
+        END AS kind
+        FROM open WHERE state = 'verify' OR (state IN ('sending', 'retry') AND error IS NOT NULL)
+    ) GROUP BY kind
+) ORDER BY first
+
 -- states: what is under way
 SELECT state, count(*) FROM open GROUP BY state
 

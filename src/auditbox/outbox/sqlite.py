@@ -11,7 +11,7 @@ from sqlite3 import Connection
 from typing import TypeVar
 
 from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
-from auditbox.outbox import ballast, forking, transitions, wal
+from auditbox.outbox import ballast, forking, transitions, waiting, wal
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
 from auditbox.outbox.files import logger
 from auditbox.outbox.memo import Memo, Progress
@@ -210,6 +210,10 @@ class SqliteOutbox:
     def depth(self) -> Depth:
         """What the outbox holds."""
         return self._store.read(transitions.depth)
+
+    def held(self) -> str | None:
+        """What holds up entries under way, in words; see :mod:`auditbox.outbox.waiting`."""
+        return self._store.read(waiting.held)
 
     # -- dead letters ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from auditbox.errors import AuditboxError, OutboxError, Superseded
-from auditbox.outbox import ending, forking
+from auditbox.outbox import ending, forking, waiting
 from auditbox.outbox.base import Now
 from auditbox.outbox.combiner import Interrupted
 from auditbox.outbox.files import FileLock
@@ -304,10 +304,11 @@ class Worker:
     # -- looking -------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Depth, age, dead letters, sizes, and why delivery waits."""
+        """Depth, age, dead letters, and why delivery waits."""
         depth = self._outbox.depth()
         breaker = self._judge.breaker if self._judge is not None else None
-        oldest = depth.oldest_pending
+        oldest, alive = depth.oldest_pending, self.alive
+        paused = breaker.reason if breaker is not None else None
         return {
             "outbox": str(self._outbox.path),
             "destination": self._outbox.destination,
@@ -317,6 +318,6 @@ class Worker:
             "dead": depth.dead,
             "discarded": depth.discarded,
             "oldest_pending_seconds": None if oldest is None else max(0.0, round(time.time() - oldest, 3)),
-            "relay_alive": self.alive,
-            "waits": breaker.reason if breaker is not None else None,
+            "relay_alive": alive,
+            "waits": waiting.why(depth.pending, alive, self._outbox.held(), paused),
         }
