@@ -359,6 +359,43 @@ def test_from_env_reads_the_variables(tmp_path: Path, monkeypatch: pytest.Monkey
         AuditTrail.from_env()
 
 
+@pytest.mark.parametrize("name", ["MPT_API_TOKEN", "AUDITBOX_TOKEN_FILE", "AUDITBOX_TRANSPORT"])
+def test_from_env_says_that_the_address_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In the words of who sets the environment; what the program passes itself is its own affair."""
+    monkeypatch.delenv("MPT_API_BASE_URL", raising=False)
+    monkeypatch.setenv(name, "fast")
+    with pytest.raises(ConfigurationError, match=f"{name} is set and MPT_API_BASE_URL is missing"):
+        AuditTrail.from_env(path=tmp_path / "audit.db")
+    assert AuditTrail.from_env(path=tmp_path / "audit.db", sink=URL, transport="httpx").sink is not None
+    overrides = {"token": None, "transport": None}
+    assert AuditTrail.from_env(path=tmp_path / "audit.db", **overrides).sink is None
+
+
+def test_from_env_knows_the_transports_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport that is none is told as such, with an address or without."""
+    monkeypatch.delenv("MPT_API_BASE_URL", raising=False)
+    monkeypatch.setenv("AUDITBOX_TRANSPORT", "carrier pigeon")
+    with pytest.raises(ConfigurationError, match="AUDITBOX_TRANSPORT='carrier pigeon': 'httpx' or 'fast'"):
+        AuditTrail.from_env()
+
+
+@pytest.mark.parametrize("token", [5, b"idt:TKN-1234-5678:secret", ["x"]])
+def test_a_token_of_another_type_is_refused_at_construction(tmp_path: Path, token: Any) -> None:
+    """Not at the first delivery; and what it is is not shown."""
+    with pytest.raises(ConfigurationError, match=f"not {type(token).__name__}$"):
+        AuditTrail(tmp_path / "audit.db", sink=URL, token=token)
+
+
+@pytest.mark.parametrize("scope", [{}, {"actor": "USR-0556-8733"}])
+def test_an_empty_object_is_named_as_it_was_given(tmp_path: Path, scope: dict[str, Any]) -> None:
+    """Not as None: who passes an empty text looks for an empty text."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+    with audit_context(**scope), pytest.raises(RecordError, match="object=''"):
+        trail.record("order.approved", object="")
+
+
 def test_a_transport_goes_with_a_url(tmp_path: Path) -> None:
     """A sink of one's own has its own; so one of both is a mistake."""
     with pytest.raises(ConfigurationError, match="transport"):

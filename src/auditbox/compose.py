@@ -100,7 +100,7 @@ class Composer:
         if type(object) is str and is_object_id(object):
             about = {"id": object}
         else:
-            about = self._object(object or self._default_object, event)
+            about = self._object(object or self._default_object or object, event)
         if actor is request is outcome is None and not self._share:
             own: dict[str, Any] = {}
         else:
@@ -213,7 +213,7 @@ def _completed(scope: Scope, object: Any, actor: Any, request: Any, documents: A
         request = {**known, **request} if request else known
     if outer:
         documents = {**outer, **_mapping(documents)} if documents else outer
-    return object or scope.get("object"), actor or scope.get("actor"), request, documents
+    return object or scope.get("object") or object, actor or scope.get("actor"), request, documents
 
 
 def _mapping(documents: Any) -> dict[str, Any]:

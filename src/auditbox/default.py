@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from auditbox.errors import ConfigurationError, NoTrail
 from auditbox.trail import AuditTrail, is_intercepted
+
+if TYPE_CHECKING:
+    from auditbox.settings import RecordFields
 
 _default: AuditTrail | None = None
 
@@ -33,8 +36,22 @@ def get_trail() -> AuditTrail:
     return _default
 
 
-def record(event: str, /, **fields: Any) -> str:
-    """Captures one record into the default trail: see :meth:`AuditTrail.record`."""
+def record(event: str, /, **fields: Unpack[RecordFields]) -> str:
+    """Captures one record into the default trail; when this returns it is in the outbox.
+
+    Args:
+        event: ``order.approved`` or the full ``extensions.<extension>.<event>``.
+        fields: ``object``, ``summary``, ``details``, ``documents``, ``actor``, ``outcome``, ``occurred_at``,
+            ``lane``, ``request``, ``source``, as :meth:`AuditTrail.record` has them.
+
+    Returns:
+        The entry's id, a UUIDv7.
+
+    Raises:
+        NoTrail: nothing was configured.
+        RecordError: a value breaks a rule; nothing was stored.
+        OutboxError: it could not be stored.
+    """
     return get_trail().record(event, **fields)
 
 

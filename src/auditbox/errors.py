@@ -204,3 +204,13 @@ class RateLimited(ApiStatusError):
 
 class ServerError(ApiStatusError):
     """The Audit API failed (5xx)."""
+
+
+def error_text(error: BaseException) -> str:
+    """``ValueError: what it says``, also where its ``__str__`` fails."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed is still an outcome
+        said = "<unprintable>"
+    name = type(error).__qualname__
+    return f"{name}: {said}" if said else name

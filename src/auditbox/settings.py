@@ -5,19 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from auditbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from auditbox.sinks.base import Sink
 
-RECORD_FIELDS = frozenset(
-    {
-        "event", "object", "summary", "details", "documents", "actor",
-        "outcome", "occurred_at", "lane", "request", "source",
-    }
-)  # fmt: skip
+
+class RecordFields(TypedDict, total=False):
+    """The arguments of ``AuditTrail.record`` besides the event, for type checkers."""
+
+    object: Any
+    summary: str | None
+    details: str | None
+    documents: Mapping[str, Any] | None
+    actor: Any
+    outcome: Any
+    occurred_at: datetime | None
+    lane: str | None
+    request: Mapping[str, Any] | None
+    source: Mapping[str, Any] | None
+
+
+RECORD_FIELDS = frozenset({"event", *RecordFields.__annotations__})
+TRANSPORTS = ("httpx", "fast")
 
 _EXTENSION = re.compile(r"[^.\s]+")
 
@@ -54,6 +68,8 @@ def at_least(name: str, value: int, least: int) -> int:
 
 def sink(given: str | Sink | None, token: Any, transport: str | None = None) -> Sink | None:
     """The sink itself, or one for the Audit API at this URL."""
+    if transport is not None and transport not in TRANSPORTS:
+        raise ConfigurationError(f"transport={transport!r}: 'httpx' or 'fast'")
     if given is None or not isinstance(given, str):
         if transport is not None:
             raise ConfigurationError("transport=… goes with sink='https://…' (MPT_API_BASE_URL)")
@@ -89,6 +105,26 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return arguments
 
 
+def check_environment(
+    environment: Mapping[str, str], arguments: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> None:
+    """Raises a ConfigurationError where a variable needs an address that the environment does not set.
+
+    Args:
+        environment: the variables.
+        arguments: what the trail is going to be made with.
+        overrides: those of them that the environment has no part in.
+    """
+    if arguments.get("sink") is not None or "sink" in overrides:
+        return
+    for name in ("MPT_API_TOKEN", "AUDITBOX_TOKEN_FILE", "AUDITBOX_TRANSPORT"):
+        if environment.get(name, "").strip() and _VARIABLES[name][0] not in overrides:
+            raise ConfigurationError(
+                f"{name} is set and MPT_API_BASE_URL is missing: set it to the Audit API's URL, "
+                f"or unset {name} to capture only"
+            )
+
+
 def _refuse_misspelled(environment: Mapping[str, str]) -> None:
     """A setting that is ignored may be the one that a promise depends on."""
     from difflib import get_close_matches
@@ -104,6 +140,12 @@ def _flag(text: str) -> bool:
     if text.lower() not in flags:
         raise ValueError("1 or 0")
     return flags[text.lower()]
+
+
+def _transport(text: str) -> str:
+    if text not in TRANSPORTS:
+        raise ValueError("'httpx' or 'fast'")
+    return text
 
 
 def _names(text: str) -> list[str]:
@@ -127,5 +169,5 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "AUDITBOX_KEEP_DELIVERED": ("keep_delivered", float),
     "AUDITBOX_CONCURRENCY": ("concurrency", int),
     "AUDITBOX_FAIL_CLOSED": ("fail_closed", _flag),
-    "AUDITBOX_TRANSPORT": ("transport", str),
+    "AUDITBOX_TRANSPORT": ("transport", _transport),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from auditbox.errors import OutboxError
@@ -31,11 +31,26 @@ class Spill:
         self._lock = threading.Lock()
         ending.register(self.retry)
 
-    def keep(self, draft: Draft | None, error: Exception, event: str, about: object) -> None:
-        """Keeps a draft, or says what is lost where there is none or no room for it."""
+    def keep(
+        self,
+        draft: Draft | None,
+        error: Exception,
+        event: str,
+        about: object,
+        causes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keeps a draft, or says what is lost where there is none or no room for it.
+
+        Args:
+            draft: the record; None where it cannot be made.
+            error: why it is not in the outbox.
+            event, about: the record's event and object, for the log.
+            causes: by their fields, why values of the record could not be found out.
+        """
         reason = f"{type(error).__name__}: {error}"
         if draft is None or len(self.kept) >= self._size:
-            logger.error("audit record of %s about %r is lost: %s", event, about, reason)
+            why = "; ".join([reason, *(f"{field}: {cause}" for field, cause in (causes or {}).items())])
+            logger.error("audit record of %s about %r is lost: %s", event, about, why)
             return
         self.kept.append(draft)
         logger.warning("audit record of %s about %r waits in memory: %s", event, about, reason)

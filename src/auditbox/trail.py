@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from auditbox import settings
 from auditbox.compose import Composer
@@ -136,9 +136,12 @@ class AuditTrail:
 
         Args:
             overrides: arguments of the constructor that win over the environment.
+
+        Raises:
+            ConfigurationError: a variable has a value of no use, or there is a token without an address.
         """
-        arguments = settings.from_environment(os.environ)
-        arguments.update(overrides)
+        arguments = {**settings.from_environment(os.environ), **overrides}
+        settings.check_environment(os.environ, arguments, overrides)
         return cls(arguments.pop("path"), **arguments)
 
     def __repr__(self) -> str:
@@ -247,7 +250,7 @@ class AuditTrail:
             for draft in drafts:
                 self._spill.keep(draft, error, "a change", draft.lane)
 
-    async def arecord(self, event: str, /, **fields: Any) -> str:
+    async def arecord(self, event: str, /, **fields: Unpack[settings.RecordFields]) -> str:
         """As :meth:`record`, without blocking the event loop while another writer has the outbox."""
         draft = self._drafted(event, fields)
         if _interceptor is not None:
@@ -306,7 +309,9 @@ class AuditTrail:
             draft = self._drafted(event, fields) if isinstance(error, OutboxError) else None
         except Exception as again:  # noqa: BLE001 - after the action nothing raises
             error, draft = again, None
-        self._spill.keep(draft, error, event, fields.get("object"))
+        outcome = fields.get("outcome")
+        causes = outcome.get("unresolved") if isinstance(outcome, Mapping) else None
+        self._spill.keep(draft, error, event, fields.get("object"), causes)
 
     def check(self) -> None:
         """Opens the outbox and asks the sink for its settings; raises on whatever is wrong.

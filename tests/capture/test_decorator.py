@@ -209,6 +209,19 @@ def test_what_cannot_be_found_out_is_named(records: CapturedRecords) -> None:
     }
 
 
+def test_a_summary_that_cannot_be_filled_is_the_events_title(records: CapturedRecords) -> None:
+    """Also where only a part of it fails; no marks of ours are in a text that people read."""
+
+    @audited("order.approved", object="{order.id}", summary="For {order.buyer}", lane="{order.buyer}")
+    def approve(order: Order) -> None: ...
+
+    approve(Order())
+    record = records.one()
+    assert record.summary == record.details == record.event
+    assert record.auditbox["outcome"]["unresolved"].keys() == {"summary", "lane"}
+    assert "AttributeError" in record.auditbox["outcome"]["unresolved"]["summary"]
+
+
 def test_without_an_object_the_context_has_it(records: CapturedRecords) -> None:
     """An id that cannot be read falls back on the context, and says so."""
 
@@ -233,6 +246,17 @@ def test_a_record_that_cannot_be_made_is_not_silent(
     assert approve() == "done"
     assert not records
     assert "order.approved" in caplog.text
+
+
+def test_a_lost_record_says_why(records: CapturedRecords, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the object's template is what failed, the line names the path and the reason."""
+
+    @audited("order.approved", object="{order.id}")
+    def approve(order: str) -> None: ...
+
+    approve("ORD-1208-2301-8479")
+    assert not records
+    assert "{order.id}: AttributeError: 'str' object has no attribute 'id'" in caplog.text
 
 
 # --- kinds of functions

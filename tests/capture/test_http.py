@@ -316,7 +316,8 @@ def broken(request: Request) -> Any:
     ("field", "value", "says"),
     [
         ("object", broken, "KeyError: 'tenant'"),
-        ("object", "{request.scope[nothing]}", "KeyError at {request.scope[nothing]}"),
+        ("object", "{request.scope[nothing]}", "{request.scope[nothing]}: KeyError: 'nothing'"),
+        ("summary", "From {request.headers[x-tenant]}", "{request.headers[x-tenant]}: KeyError"),
         ("object", lambda request: "none", "an object id looks like"),
         ("object", lambda request: 7, "an object id looks like"),
         ("actor", broken, "KeyError: 'tenant'"),
@@ -387,7 +388,7 @@ def test_an_object_that_is_none_is_named_with_its_template(
     assert "the template '{request.error}' gave None" in caplog.text
     caplog.clear()
     serve(answer(), path=PATH, routes=routes)
-    assert "AttributeError at {request.status_of_it}" in caplog.text
+    assert "{request.status_of_it}: AttributeError: " in caplog.text
 
 
 def test_large_and_forged_headers(serve: Serve, records: CapturedRecords) -> None:

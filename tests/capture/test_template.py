@@ -31,7 +31,7 @@ ORDER = SimpleNamespace(
 )
 def test_reads_attributes_keys_and_indexes(source: str, text: str) -> None:
     """A path reads attributes, and on mappings keys: also one that is called like a method of dict."""
-    assert Template(source, {"order"}).text({"order": ORDER}) == text
+    assert Template(source, {"order"}).text({"order": ORDER}, "summary") == text
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_refuses_a_name_that_is_not_there() -> None:
 def test_leaves_the_platforms_placeholders() -> None:
     """``{{x}}`` is the platform's: it passes as it is, also beside a path of ours."""
     assert (
-        Template("{{order.id}} by {name}{{actor.name}}").text({"name": "W"})
+        Template("{{order.id}} by {name}{{actor.name}}").text({"name": "W"}, "summary")
         == "{{order.id}} by W{{actor.name}}"
     )
 
@@ -79,7 +79,7 @@ def test_leaves_the_platforms_placeholders() -> None:
 )
 def test_breaks_up_what_users_bring(source: str, values: dict[str, str]) -> None:
     """No ``{{`` comes out of a value, nor out of the seam of two."""
-    text = Template(source).text(values)
+    text = Template(source).text(values, "summary")
     assert "{{" not in text.replace("{{order.id}}", "")
     assert "{{{" not in text
 
@@ -87,24 +87,26 @@ def test_breaks_up_what_users_bring(source: str, values: dict[str, str]) -> None
 @given(st.lists(st.text(alphabet="{}a ", max_size=6), min_size=3, max_size=3))
 def test_no_values_make_a_placeholder(values: list[str]) -> None:
     """Whatever three users write: the only placeholder in the text is the developer's."""
-    text = Template("{a}{b}{{own}}{c}").text(dict(zip("abc", values, strict=True)))
+    text = Template("{a}{b}{{own}}{c}").text(dict(zip("abc", values, strict=True)), "summary")
     assert text.count("{{") == 1
     assert "{{own}}" in text
 
 
-def test_marks_what_cannot_be_read_in_a_text() -> None:
-    """A text is still useful without one of its values: it says which one is missing, and why."""
-    assert Template("Order {order.buyer}!").text({"order": ORDER}) == "Order [order.buyer: AttributeError]!"
+def test_a_text_that_cannot_be_filled_is_an_error() -> None:
+    """No half of a text: the error names the path and why, and the field falls back on its default."""
+    with pytest.raises(RecordError, match=r"summary=.*\{order.buyer\}: AttributeError: .*'buyer'"):
+        Template("Order {order.buyer}!").text({"order": ORDER}, "summary")
 
 
-def test_marks_a_value_that_cannot_be_printed() -> None:
-    """A ``__str__`` that raises is marked as well."""
+def test_a_value_that_cannot_be_printed_is_an_error() -> None:
+    """A ``__str__`` that raises, too."""
 
     class Rude:
         def __str__(self) -> str:
             raise ValueError("no")
 
-    assert Template("{x}").text({"x": Rude()}) == "[x: ValueError]"
+    with pytest.raises(RecordError, match="ValueError: no"):
+        Template("{x}").text({"x": Rude()}, "summary")
 
 
 def test_a_lone_path_gives_the_value_itself() -> None:
@@ -128,13 +130,14 @@ def test_fills_early_what_is_known_early() -> None:
     order = SimpleNamespace(status="Draft")
     early = Template("{order.status} to {result.status}").filled({"order": order}, but={"result"})
     order.status = "Placed"
-    assert early.text({"result": order}) == "Draft to Placed"
+    assert early.text({"result": order}, "summary") == "Draft to Placed"
 
 
 def test_an_error_of_the_early_reading_comes_when_it_is_used() -> None:
     """Reading early never raises: the error belongs to the record, which is made later."""
     early = Template("{order.buyer}").filled({"order": ORDER})
-    assert early.text({}) == "[order.buyer: AttributeError]"
+    with pytest.raises(RecordError):
+        early.text({}, "summary")
     with pytest.raises(RecordError):
         early.value({}, "object")
 

@@ -7,6 +7,7 @@ from typing import overload
 from auditbox.capture.call import Call
 from auditbox.capture.decorator import audited
 from auditbox.capture.handler import Audit
+from auditbox.default import record
 
 
 @audited("order.approved", object="{order_id}")
@@ -74,8 +75,10 @@ reveal_type(Service.static)  # def (order_id: str) -> int
 reveal_type(overloaded(1))  # int
 reveal_type(overloaded(""))  # str
 
+record("order.approved", object="ORD-1208-2301-8479", documents={"order": {}}, summary=None)
 right: Audit = {"event": "order.approved", "object": "ORD-1208-2301-8479"}
 plain(1)  # error: Argument 1 to "plain" has incompatible type "int"; expected "str"
 audited("order.approved", objct="x")  # error: Unexpected keyword argument "objct" for "audited"
+record("order.approved", objct="x")  # error: Unexpected keyword argument "objct" for "record"
 wrong: Audit = {"event": "order.approved", "objct": "x"}  # error: Extra key "objct" for TypedDict "Audit"
 missing: Audit = {"object": "x"}  # error: Missing key "event" for TypedDict "Audit"

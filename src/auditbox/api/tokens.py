@@ -20,10 +20,12 @@ class Token:
             asked at the first use, and again by :meth:`renew`.
 
     Raises:
-        ConfigurationError: a string that cannot be a token.
+        ConfigurationError: a string that cannot be a token, or something else that gives none.
     """
 
     def __init__(self, source: TokenSource) -> None:
+        if not (source is None or isinstance(source, str | Path) or callable(source)):
+            raise ConfigurationError(f"token=: a string, a Path or a callable, not {type(source).__name__}")
         self._source = checked(source) if isinstance(source, str) else source
         self._value: str | None = None
         self._lock = threading.Lock()

@@ -11,9 +11,8 @@ from typing import Any
 from auditbox.capture.arguments import Arguments
 from auditbox.capture.fields import Fields
 from auditbox.capture.lookup import trail_finder
-from auditbox.capture.message import error_text
 from auditbox.encoding import plain
-from auditbox.errors import AuditboxError
+from auditbox.errors import AuditboxError, error_text
 from auditbox.trail import AuditTrail
 
 logger = logging.getLogger("auditbox.capture")

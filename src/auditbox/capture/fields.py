@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from auditbox.capture.message import error_text
 from auditbox.capture.template import Template
-from auditbox.errors import ConfigurationError
+from auditbox.errors import ConfigurationError, error_text
 
 TEXTS = frozenset({"summary", "details", "lane"})
 """Fields that are always text, whatever their template reads."""
@@ -117,7 +116,7 @@ def _filled(node: Any, namespace: Mapping[str, Any], later: Collection[str], kee
 
 def _resolve(node: Any, field: str, namespace: Mapping[str, Any], subject: Any) -> Any:
     if isinstance(node, Template):
-        return node.text(namespace) if field in TEXTS else node.value(namespace, field)
+        return node.text(namespace, field) if field in TEXTS else node.value(namespace, field)
     if isinstance(node, dict):
         return {key: _resolve(part, field, namespace, subject) for key, part in node.items()}
     if isinstance(node, list):

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Required, TypedDict
+from typing import TYPE_CHECKING, Any, Required
 
 from auditbox.capture.lookup import trail_finder
-from auditbox.capture.message import error_text, summary_of
+from auditbox.capture.message import summary_of
 from auditbox.context import Scope, current_scope, current_trace
-from auditbox.errors import RecordError
-from auditbox.settings import RECORD_FIELDS
+from auditbox.errors import RecordError, error_text
+from auditbox.settings import RECORD_FIELDS, RecordFields
 
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail
@@ -27,20 +27,10 @@ _DEEPEST = 3
 """How often one line may be captured within itself: a signal handler may, a ``__repr__`` not for ever."""
 
 
-class Audit(TypedDict, total=False):
+class Audit(RecordFields, total=False):
     """What ``extra["audit"]`` may hold: the arguments of ``AuditTrail.record``."""
 
     event: Required[str]
-    object: Any
-    summary: str
-    details: str
-    documents: Mapping[str, Any]
-    actor: Any
-    outcome: Any
-    occurred_at: datetime
-    lane: str
-    request: Mapping[str, Any]
-    source: Mapping[str, Any]
 
 
 class AuditHandler(logging.Handler):

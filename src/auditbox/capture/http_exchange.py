@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from auditbox.capture.http_bodies import Body
 from auditbox.capture.http_store import Made
-from auditbox.capture.message import error_text
 from auditbox.capture.request import LiveInfo, Request
 from auditbox.capture.rules import Rule
 from auditbox.context import FIELDS, Scope, current_scope
+from auditbox.errors import error_text
 
 if TYPE_CHECKING:
     from auditbox.capture.http import Auditor

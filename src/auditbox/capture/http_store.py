@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from auditbox.capture.message import error_text
 from auditbox.context import current_scope
-from auditbox.errors import RecordError
+from auditbox.errors import RecordError, error_text
 
 if TYPE_CHECKING:
     from auditbox.capture.request import Request

@@ -37,13 +37,3 @@ def _interpolated(record: LogRecord, text: str) -> str:
     for placeholder, part in zip(own, parts[1:], strict=True):
         pieces += [placeholder, part]
     return join(pieces)
-
-
-def error_text(error: BaseException) -> str:
-    """``ValueError: what it says``, also where its ``__str__`` fails."""
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - an exception that cannot be printed is still an outcome
-        said = "<unprintable>"
-    name = type(error).__qualname__
-    return f"{name}: {said}" if said else name

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from auditbox.errors import ConfigurationError, RecordError
+from auditbox.errors import ConfigurationError, RecordError, error_text
 
 _TOKEN = re.compile(r"\{\{[^{}]*\}\}|\{(?P<path>[^{}]*)\}|(?P<stray>[{}])")
 _PATH = re.compile(r"(?P<root>[A-Za-z_]\w*)(?P<steps>(?:\.[A-Za-z_]\w*|\[[^\[\]{}]+\])*)")
@@ -125,9 +125,20 @@ class Template:
         )
         return fixed
 
-    def text(self, namespace: Mapping[str, Any]) -> str:
-        """The text with every hole filled; one that leads nowhere leaves ``[path: AttributeError]``."""
-        return join(part if isinstance(part, str) else _shown(part, namespace) for part in self._parts)
+    def text(self, namespace: Mapping[str, Any], field: str) -> str:
+        """The text with every hole filled.
+
+        Args:
+            namespace: the values by their names.
+            field: the field that is filled, for the error's text.
+
+        Raises:
+            RecordError: a path leads nowhere, or to something that cannot be printed.
+        """
+        return join(
+            part if isinstance(part, str) else break_up(self._read(part, namespace, field, str))
+            for part in self._parts
+        )
 
     def value(self, namespace: Mapping[str, Any], field: str) -> Any:
         """The value itself where the template is one path and nothing else, otherwise the text.
@@ -140,20 +151,19 @@ class Template:
             RecordError: a path leads nowhere, or the only path gives None.
         """
         if len(self._parts) == 1 and not isinstance(self._parts[0], str):
-            value = self._read(self._parts[0], namespace, field)
+            value = self._read(self._parts[0], namespace, field, _same)
             if value is None:
                 raise RecordError(field, None, f"the template {self.source!r} gave None")
             return value
-        for part in self._parts:
-            if not isinstance(part, str):
-                self._read(part, namespace, field)
-        return self.text(namespace)
+        return self.text(namespace, field)
 
-    def _read(self, part: Path | _Fixed, namespace: Mapping[str, Any], field: str) -> Any:
+    def _read(
+        self, part: Path | _Fixed, namespace: Mapping[str, Any], field: str, made: Callable[[Any], Any]
+    ) -> Any:
         try:
-            return part.read(namespace)
+            return made(part.read(namespace))
         except Exception as error:
-            reason = f"{type(error).__name__} at {{{part.source}}}"
+            reason = f"{{{part.source}}}: {error_text(error)}"
             raise RecordError(field, self.source, f"the template cannot be filled: {reason}") from error
 
 
@@ -179,13 +189,6 @@ class _Fixed:
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _shown(part: Path | _Fixed, namespace: Mapping[str, Any]) -> str:
-    try:
-        return break_up(str(part.read(namespace)))
-    except Exception as error:  # noqa: BLE001 - the text is not worth the record
-        return f"[{part.source}: {type(error).__name__}]"
 
 
 def _parse(source: str) -> Iterable[str | Path]:

@@ -17,8 +17,8 @@ from auditbox.capture.arguments import Arguments
 from auditbox.capture.call import Call, store
 from auditbox.capture.fields import Fields, check_event
 from auditbox.capture.lookup import trail_finder
-from auditbox.capture.message import error_text
 from auditbox.context import Scope, current_scope
+from auditbox.errors import error_text
 from auditbox.integrations.celery_context import HEADER, values
 
 if TYPE_CHECKING:

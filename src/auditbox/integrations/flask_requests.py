@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Flask, got_request_exception, has_request_context, request_started
 
-from auditbox.capture.message import error_text
 from auditbox.capture.request import LiveInfo, Request
 from auditbox.context import bind, current_scope
+from auditbox.errors import error_text
 
 _NAMES = ("name", "full_name", "username", "email")
 

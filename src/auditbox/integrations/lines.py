@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from auditbox.capture.message import error_text
 from auditbox.context import current_scope
 from auditbox.encoding import plain
-from auditbox.errors import RecordError
+from auditbox.errors import RecordError, error_text
 from auditbox.settings import RECORD_FIELDS
 
 FIELDS = "fields"
