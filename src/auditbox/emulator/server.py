@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from auditbox.emulator.app import create_app
 from auditbox.emulator.listening import Server, address_of, is_loopback, listen
@@ -113,10 +114,18 @@ class Emulator:
             return dict(answer.json())
 
 
+@overload
+def running(
+    *, process: Literal[True], host: str = ..., port: int = ..., **options: Any
+) -> AbstractContextManager[EmulatorProcess]: ...
+@overload
+def running(
+    *, process: bool = ..., host: str = ..., port: int = ..., **options: Any
+) -> AbstractContextManager[Emulator]: ...
 @contextlib.contextmanager
 def running(
     *, process: bool = False, host: str = "127.0.0.1", port: int = 0, **options: Any
-) -> Iterator[Emulator]:
+) -> Iterator[Any]:
     """An emulator for the time of a ``with`` block.
 
     Args:
