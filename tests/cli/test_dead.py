@@ -176,6 +176,25 @@ def test_fix_captures_a_correction_and_discards_the_letter(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "env"), [(("--extension", "shop"), {}), ((), {"AUDITBOX_EXTENSION": "shop"})]
+)
+def test_a_short_event_is_of_the_extension(
+    run: Run, path: Path, capture: Capture, bury: Bury, arguments: tuple[str, ...], env: dict[str, str]
+) -> None:
+    """As in the application; where none is named, it is said how to name one, and nothing is changed."""
+    capture(ORDER)
+    bury(1)
+    fix = ("dead", "fix", "1", "--set", "event=order.renumbered", "--reason", "x", "--outbox", path)
+    result = run(*fix)
+    assert result.returncode == 2
+    for way in ("AUDITBOX_EXTENSION", "--extension", "extensions.<extension>.order.renumbered"):
+        assert way in result.stderr
+    assert run(*fix, *arguments, **env).returncode == 0
+    shown = json.loads(run("dead", "show", "2", "--outbox", path).stdout)
+    assert shown["event"] == shown["record"]["event"] == "extensions.shop.order.renumbered"
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ("object.id=order 1", "an object id looks like"),

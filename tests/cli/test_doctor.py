@@ -53,7 +53,7 @@ def test_a_healthy_outbox(run: Run, start: Start, path: Path, capture: Capture, 
     assert expected.items() <= states.items()
     assert (states["token"], states["api"], states["clock"]) == ("ok", "ok", "ok")
     assert "is running since 20" in checks["relay"]["found"]
-    assert checks["checksums"]["found"] == "1 entries match"
+    assert checks["checksums"]["found"] == "1 entry matches"
     assert len([request for request in api.requests() if request["method"] == "POST"]) <= max(before, 1)
 
 
@@ -91,6 +91,20 @@ def test_a_token_that_is_not_accepted_and_an_address_where_nobody_is(
     assert examined(run, path, 1, **nobody)["api"]["state"] == "failed"
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_api_in_trouble_is_the_other_sides(
+    run: Run, path: Path, capture: Capture, api: Emulator, status: int
+) -> None:
+    """Nobody is sent to look for a wrong address; and what waits is one entry, not one entries."""
+    capture(ORDER)
+    api.script({"action": "status", "status": status})
+    checks = examined(run, path, 1, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
+    assert checks["api"]["state"] == "failed"
+    assert str(status) in checks["api"]["found"]
+    assert checks["api"]["advice"].startswith("nothing to do here, the other side has to")
+    assert checks["relay"]["found"] == "none is running, and 1 entry waits"
+
+
 def test_a_damaged_file_is_examined_all_the_same(run: Run, path: Path, capture: Capture) -> None:
     """It fails the check and not the command."""
     capture(ORDER)
@@ -114,4 +128,8 @@ def test_without_an_outbox_it_cannot_be_told(run: Run, path: Path) -> None:
 )
 def test_the_wal_reset_bug_is_warned_of(version: tuple[int, ...], state: str) -> None:
     """By the version of SQLite that Python has."""
-    assert sqlite_version(version).state == state
+    found = sqlite_version(version)
+    assert found.state == state
+    told = "nothing has to be done while only auditbox writes", "3.51.3 and later"
+    assert (found.advice is None) == (state == "ok")
+    assert found.advice is None or all(text in found.advice for text in told)

@@ -24,6 +24,7 @@ def settings(process: Any) -> tuple[str, str]:
     line = line_with("MPT_API_BASE_URL=", process.stdout)
     found = re.fullmatch(r"MPT_API_BASE_URL=(\S+) MPT_API_TOKEN=(\S+)\n", line)
     assert found is not None
+    assert line_with("/docs", process.stdout).startswith(f"# {found[1]}/docs ")
     return found[1], found[2]
 
 

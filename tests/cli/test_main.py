@@ -117,6 +117,12 @@ def test_the_outbox_may_come_from_the_environment(
     assert run("status", "--outbox", path, AUDITBOX_OUTBOX="elsewhere.db").returncode == 0
 
 
+def test_a_missing_outbox_is_told_with_its_variable(run: Run) -> None:
+    """Both ways to name it."""
+    said = run("status").stderr
+    assert said.startswith("auditbox: Missing option '--outbox', or set AUDITBOX_OUTBOX (see ")
+
+
 def test_a_reader_that_goes_away_is_no_error(path: Path, capture: Callable[..., list[str]]) -> None:
     """``auditbox tail | head -1`` prints one line and nothing on stderr."""
     capture(*[ORDER] * 50, documents={"padding": "x" * 5000})

@@ -211,6 +211,8 @@ def test_since_and_until_choose_by_the_time_of_capture(
     assert reconcile("--since", story.captured_at.isoformat()).returncode == 1
     assert findings(reconcile("--json", "--until", story.captured_at.isoformat()), 0)[1]["delivered"] == 0
     assert findings(reconcile("--json", "--since", "2100-01-01"), 0)[1]["delivered"] == 0
+    nothing = reconcile("--since", "2100-01-01")
+    assert (nothing.returncode, nothing.stdout.startswith("nothing was captured in that time")) == (0, True)
 
 
 def test_a_damaged_entry_counts_as_altered(deliver: Deliver, reconcile: Any, path: Path) -> None:

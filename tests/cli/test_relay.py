@@ -115,7 +115,8 @@ def test_without_a_token_it_does_not_start(run: Run, path: Path, capture: Captur
     capture(ORDER)
     result = run("relay", "--outbox", path, MPT_API_BASE_URL=api.url)
     assert result.returncode == 2
-    assert "MPT_API_TOKEN" in result.stderr
+    assert "set MPT_API_TOKEN, or pass --token-file FILE" in result.stderr
+    assert "from_env" not in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -102,7 +102,14 @@ def _run(arguments: list[str]) -> int:
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context is not None else ""
-    return " ".join(error.format_message().split()) + hint
+    message = " ".join(error.format_message().split())
+    return f"{message.removesuffix('.')}{_instead(error)}{hint}"
+
+
+def _instead(error: click.ClickException) -> str:
+    """The environment variable that does for an option that is missing."""
+    option = error.param if isinstance(error, click.MissingParameter) else None
+    return f", or set {option.envvar}" if option is not None and option.envvar else ""
 
 
 def _failed(message: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,8 +13,9 @@ from typing import Any
 
 import click
 
+from auditbox import settings
 from auditbox.cli import delivery, options, output
-from auditbox.outbox.base import Entry, Now
+from auditbox.outbox.base import Draft, Entry, Now
 from auditbox.outbox.correction import corrected
 from auditbox.outbox.inspection import Inspection, Letter
 
@@ -57,7 +59,8 @@ def show(ctx: click.Context, path: Path, entry: str) -> None:
     if story is None:
         output.warn(f"auditbox: no entry {entry} in {path}; delivered ones are forgotten after a while")
         ctx.exit(1)
-    print(output.pretty_json(asdict(story)))
+    event = story.record.get("event") if isinstance(story.record, dict) else None
+    print(output.pretty_json({**asdict(story), "event": event}))
 
 
 def _selection(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -138,8 +141,11 @@ def discard(
     "--set", "changes", multiple=True, required=True, metavar="FIELD=VALUE", help="May be repeated."
 )
 @click.option("--reason", required=True, metavar="TEXT", help="Why; the tombstone keeps it.")
+@click.option("--extension", metavar="NAME", help="Makes a short event a whole one; else AUDITBOX_EXTENSION.")
 @click.pass_context
-def fix(ctx: click.Context, path: Path, entry: str, changes: tuple[str, ...], reason: str) -> None:
+def fix(
+    ctx: click.Context, path: Path, entry: str, changes: tuple[str, ...], reason: str, extension: str | None
+) -> None:
     """Capture a corrected copy of a dead letter, and give the dead letter up.
 
     Both in one transaction. FIELD is event, summary, details, object.id, object.name, object.objectType or
@@ -156,7 +162,8 @@ def fix(ctx: click.Context, path: Path, entry: str, changes: tuple[str, ...], re
     if not story.intact:
         raise click.UsageError(f"{entry} is damaged: what it said is not known for certain; discard it")
     body = json.dumps(story.record).encode()
-    draft = corrected(Entry(story.seq, story.id, story.lane, body), wanted)
+    extension = extension or settings.from_environment(os.environ).get("extension")
+    draft = _corrected(Entry(story.seq, story.id, story.lane, body), wanted, extension)
     outbox = delivery.open_outbox(path)
     try:
         number = outbox.fix((story.seq, story.id, story.lane), draft, reason.strip(), _now())
@@ -167,6 +174,16 @@ def fix(ctx: click.Context, path: Path, entry: str, changes: tuple[str, ...], re
         ctx.exit(1)
     print(f"{story.seq} {story.id} is discarded; {number} {draft.id} replaces it")
     _say_where_nobody_relays(path)
+
+
+def _corrected(entry: Entry, wanted: dict[str, str], extension: str | None) -> Draft:
+    event = wanted.get("event", "").strip()
+    if event and extension is None and not event.startswith(("extensions.", "platform.")):
+        raise click.UsageError(
+            f"whose event {event} is, is not known here: set AUDITBOX_EXTENSION, pass --extension NAME, "
+            f"or write extensions.<extension>.{event}"
+        )
+    return corrected(entry, wanted, extension)
 
 
 def _assignment(change: str) -> tuple[str, str]:

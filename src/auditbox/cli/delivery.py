@@ -16,6 +16,7 @@ from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.policy import Policy
 from auditbox.relay.worker import Worker
 
+NO_TOKEN = "there is no API token: set MPT_API_TOKEN, or pass --token-file FILE"
 _OF_THE_OUTBOX = ("durability", "max_bytes", "keep_delivered")
 
 
@@ -73,6 +74,8 @@ def make_worker(path: Path, url: str | None, token: str | Path | None) -> tuple[
             raise ConfigurationError(
                 f"outbox {path} belongs to {url}: only its own application delivers there"
             )
+    if token is None:
+        raise ConfigurationError(NO_TOKEN)
     given = settings.from_environment(os.environ)
     sink = AuditApiSink(url, token, transport=given.get("transport", "httpx"))
     sink.check()

@@ -96,6 +96,9 @@ def _judged(outcome: VerifyOutcome, url: str) -> Iterator[Check]:
     elif cause == "unauthorized":
         yield Check("token", "failed", problem.reason, "renew the token; nothing is lost meanwhile")
         yield Check("api", "ok", f"{url} answers")
+    elif problem.status == 429 or (problem.status or 0) >= 500:
+        advice = "nothing to do here, the other side has to; captures go on and nothing is lost"
+        yield Check("api", "failed", f"{url}: {problem.reason}", advice)
     elif problem.status is not None:
         yield Check(
             "api", "failed", f"{url}: {problem.reason}", "check the address and what stands before it"

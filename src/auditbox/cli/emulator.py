@@ -74,6 +74,7 @@ def _accounts(seed: Seed, strict: bool) -> dict[str, str]:
 def _ready(url: str, *, accounts: Mapping[str, str]) -> None:
     first = next(iter(accounts), None)
     print(f"MPT_API_BASE_URL={url}" + (f" MPT_API_TOKEN={first}" if first else ""), flush=True)
+    print(f"# {url}/docs describes the operations, and tries them", flush=True)
     for token, whose in accounts.items() if len(accounts) > 1 else ():
         print(f"# {token}  {output.printable(whose)}", flush=True)
     if first is None:

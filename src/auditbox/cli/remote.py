@@ -49,7 +49,7 @@ def connect(url: str | None, token_file: Path | None) -> AuditApi:
         raise ConfigurationError("where the Audit API is, is not known: set MPT_API_BASE_URL, or pass --url")
     token = delivery.token_of(token_file)
     if token is None:
-        raise ConfigurationError("there is no API token: set MPT_API_TOKEN, or pass --token-file FILE")
+        raise ConfigurationError(delivery.NO_TOKEN)
     return AuditApi(url, token=token)
 
 

@@ -119,7 +119,8 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
         "sqlite",
         "warning",
         f"{text} has the WAL-reset bug: two processes that write and checkpoint at once can damage a file",
-        "auditbox's own lock keeps its processes from that: let no other program write to the outbox",
+        "nothing has to be done while only auditbox writes to the outbox: its own lock keeps its processes "
+        "from that. Let no other program write to it; mended in SQLite 3.51.3 and later",
     )
 
 
@@ -163,9 +164,16 @@ def _checksums(path: Path) -> Check:
         shown = ", ".join(map(str, altered[:10]))
         advice = "altered ones are never sent; those that were not delivered yet become dead letters"
         return Check(
-            "checksums", "failed", f"{len(altered)} of {count:,} entries are altered: {shown}", advice
+            "checksums",
+            "failed",
+            f"{len(altered)} of {_entries(count, 'is', 'are')} altered: {shown}",
+            advice,
         )
-    return Check("checksums", "ok", f"{count:,} entries match")
+    return Check("checksums", "ok", _entries(count, "matches", "match"))
+
+
+def _entries(count: int, one: str, several: str) -> str:
+    return f"1 entry {one}" if count == 1 else f"{count:,} entries {several}"
 
 
 def _is_intact(row: tuple[Any, ...]) -> bool:
@@ -181,7 +189,7 @@ def relay(view: Inspection) -> Check:
         return Check("relay", "ok", text)
     if pending:
         advice = "start the application, or: auditbox relay"
-        return Check("relay", "failed", f"none is running, and {pending:,} entries wait", advice)
+        return Check("relay", "failed", f"none is running, and {_entries(pending, 'waits', 'wait')}", advice)
     return Check("relay", "ok", "none is running, and nothing waits")
 
 

@@ -17,13 +17,14 @@ _TEXTS = ("event", "summary", "details", "object.id", "object.name", "object.obj
 _RULE = f"can be set: {', '.join(_TEXTS)}, documents.<name>…"
 
 
-def corrected(entry: Entry, changes: Mapping[str, str]) -> Draft:
+def corrected(entry: Entry, changes: Mapping[str, str], extension: str | None = None) -> Draft:
     """A draft with these fields changed, the same time of occurrence, and ``auditbox.replaces``.
 
     Args:
         entry: what is corrected.
         changes: by dotted path, such as ``object.id``. In ``documents`` a value is JSON where it parses as
             such, else text. Secrets in what is set are masked by the default rules.
+        extension: what a short event, such as ``order.approved``, belongs to.
 
     Raises:
         RecordError: a path is none of a record, or a value breaks a rule.
@@ -33,7 +34,7 @@ def corrected(entry: Entry, changes: Mapping[str, str]) -> Draft:
     before = record["object"]["id"]
     for path, value in changes.items():
         _set(record, path, value)
-    event = full_event(record.pop("event"))
+    event = full_event(record.pop("event"), extension)
     about = check_object_id(record["object"].get("id"))
     id = uuid7()
     occurred = own.pop("occurredAt")

@@ -82,7 +82,8 @@ class Story:
     ``dead`` or ``discarded``."""
     captured_at: datetime | None
     record: Any
-    """The record as it goes on the wire; None where the stored bytes are no JSON any more."""
+    """The record as it was captured; None where the stored bytes are no JSON any more. The relay adds
+    ``outbox`` and ``seq`` to its ``documents.auditbox`` when it sends."""
     intact: bool
     """Whether the entry still matches its checksum."""
     attempts: int

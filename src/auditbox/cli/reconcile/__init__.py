@@ -131,6 +131,8 @@ def _reason(story: Story | None, waits: str) -> str:
 
 
 def _verdict(counts: Counter[str]) -> str:
+    if not counts.total():
+        return "nothing was captured in that time, and so there is nothing to compare"
     wrong = ", ".join(f"{counts[kind]:,} {kind}" for kind in _WRONG if counts[kind])
     text = f"{counts['delivered']:,} delivered: {wrong or 'all there, once, as captured'}"
     if counts["forgotten"]:
