@@ -39,13 +39,13 @@ SENSITIVE = """
     secrets SecretString Set-Cookie cookies Proxy-Authorization X-Api-Key apiKey APIKey apikey api_keys
     access_key private-key privateKey signing_key encryptionKey accountKey sessionId session_id JSESSIONID
     PHPSESSID sess-id jwt connectionString auth basic_auth httpAuth HTTPAuth x-auth otp user_otp cvv cvc pin
-    userPin user_pass pass
+    userPin user_pass pass bearer authBearer csrf X-CSRF _csrf xsrf
 """.split()  # noqa: SIM905
 HARMLESS = """
     tokenCount tokenExpiresAt total_tokens maxTokens token_type tokenId passwordChangedAt passwordPolicy
     password_at secretary secretName author authorId authored cookieConsent key keys keyboard accessKeyId
     compass bypass spin shipping inside passenger passport credentialId sessionCount session author_id
-    oauth_provider id name pinned
+    oauth_provider id name pinned bearerShares csrfEnabled
 """.split()  # noqa: SIM905
 
 

@@ -21,7 +21,7 @@ NAMES = (
 )  # fmt: skip
 """Ends of keys; a space stands where ``-``, ``_`` or nothing may be."""
 
-WORDS = ("auth", "cvc", "cvv", "otp", "pass", "passkey", "pin", "totp")
+WORDS = ("auth", "bearer", "csrf", "cvc", "cvv", "otp", "pass", "passkey", "pin", "totp", "xsrf")
 """Last words of keys, too short to be looked for inside other words."""
 
 QUALIFIERS = (
