@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import decimal
+import enum
 import json
 import math
+import pathlib
 import threading
 import uuid
 from typing import Any
@@ -268,3 +270,47 @@ def test_a_dict_that_another_thread_changes_is_stored_all_the_same() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("lane", ["", "x" * 201, "tenant-\ud800", "a\0b", 7])
+def test_a_lane_that_cannot_be_stored_is_refused(lane: Any) -> None:
+    """Before it could fail the captures of others that are committed with it."""
+    with pytest.raises(RecordError, match="lane"):
+        composer().draft("x.y", ORDER, lane=lane)
+
+
+def test_a_lane_is_stored_without_secrets() -> None:
+    """As everything else that an application says."""
+    assert composer().draft("x.y", ORDER, lane="tenant password=hunter2").lane == "tenant password=[redacted]"
+
+
+class Reserved(enum.Enum):
+    """A key that becomes the reserved name."""
+
+    NAME = "auditbox"
+
+
+@pytest.mark.parametrize(
+    "key", [b"auditbox", ("auditbox",), pathlib.PurePosixPath("auditbox"), Reserved.NAME]
+)
+def test_a_key_that_becomes_the_reserved_name_takes_another(key: Any) -> None:
+    """What auditbox says of a record cannot be forged, and its id is found when it is looked up."""
+    documents = wire(composer().draft("x.y", ORDER, documents={key: {"id": "forged"}}))["documents"]
+    (other,) = documents.keys() - {"auditbox"}
+    assert other.startswith("auditbox [")
+    assert documents[other] == {"id": "forged"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keys": ["auditbox"]}, {"keys": ["documents"]}, {"keys": ["object", "id"]},
+        {"patterns": [r"\b[a-z]{8}\b"]}, {"patterns": ["AUD|ORD"], "cards": True},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [10, 400_000])
+def test_no_redaction_alters_what_a_record_is_made_of(options: dict[str, Any], size: int) -> None:
+    """A sensitive key or pattern of the application's may look like the record's own parts."""
+    draft = composer(redaction=Redaction(**options)).draft("x.y", ORDER, documents={"order": "x" * size})
+    assert wire(draft)["object"] == {"id": ORDER}
+    assert wire(draft)["documents"].keys() == {"order", "auditbox"}

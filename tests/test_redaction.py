@@ -609,3 +609,17 @@ def test_plain_of_clean_is_clean(redaction: Redaction) -> None:
         == cleaned
         == {"when": "2026-01-01", "t": [[1], {"user": "a", "password": MASK}], "5": "x"}
     )
+
+
+@pytest.mark.parametrize("name", ["_id", "ID", "i-d"])
+def test_only_the_platforms_own_objects_are_kept(name: str) -> None:
+    """What looks like one in all but case and dashes is a secret, the fast way, too."""
+    value = {"token": {name: "AUT-1234-5678", "value": SECRET}}
+    assert DEFAULT.encode(value) == to_json({"token": MASK})
+
+
+@pytest.mark.parametrize("text", ['{"password":tiger}', '"token":nS3CRET', '"secret":f', '"pwd":nullify'])
+def test_a_secret_may_begin_as_a_literal_does(text: str) -> None:
+    """Null, true and false are no secrets; what only begins like them is."""
+    assert MASK in DEFAULT.text(text)
+    assert MASK.encode() in DEFAULT.encode({"note": text})

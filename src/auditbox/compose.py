@@ -14,7 +14,7 @@ from time import time_ns
 from typing import Any
 
 from auditbox.context import Scope, current_scope, current_trace
-from auditbox.encoding import cut, plain, to_json
+from auditbox.encoding import LONE_SURROGATE, cut, plain, to_json, unused
 from auditbox.errors import ConfigurationError, RecordError
 from auditbox.names import Events, check_object_id, is_object_id
 from auditbox.outbox.base import Draft
@@ -133,7 +133,7 @@ class Composer:
         body = self._redaction.quick_json(whole)
         if body is None or len(body) > self._most:
             body = self._careful(whole)
-        return _draft((id, about["id"] if lane is None else _lane(lane), body))
+        return _draft((id, about["id"] if lane is None else self._lane(lane), body))
 
     def _next_second(self, second: int) -> str:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -141,15 +141,34 @@ class Composer:
         return text
 
     def _careful(self, whole: dict[str, Any]) -> bytes:
-        """The record without secrets and not too large; what auditbox itself knows stays as it is."""
-        event, own = whole.pop("event"), whole["documents"]["auditbox"]
+        """The record without secrets and not too large; what auditbox itself knows stays as it is.
+
+        Part by part: a document or a sensitive key may be called as the record's own parts are.
+        """
+        clean, text = self._redaction.clean, self._redaction.text
+        about, documents = whole["object"], whole["documents"]
+        own = documents.pop("auditbox")
         id, occurred = own.pop("id"), own.pop("occurredAt")
-        encoded = to_json(self._redaction.clean(whole))
+        record: Any = {
+            "summary": text(whole["summary"]),
+            "details": text(whole["details"]),
+            "object": {**_as_dict(clean(about)), "id": about["id"]},
+            "documents": {**_freed(_as_dict(clean(documents))), "auditbox": clean(own)},
+        }
+        encoded = to_json(record)
         if len(encoded) > self._room:
-            encoded = self._shortened(whole)
+            encoded = self._shortened(record)
         comma = b"" if encoded.endswith(b"{}}}") else b","
         tail = f'"id":"{id}","occurredAt":"{occurred}"}}}}}}'.encode()
-        return f'{{"event":"{event}",'.encode() + encoded[1:-3] + comma + tail
+        return f'{{"event":"{whole["event"]}",'.encode() + encoded[1:-3] + comma + tail
+
+    def _lane(self, lane: object) -> str:
+        if isinstance(lane, str) and 0 < len(lane) <= 200:
+            lane = self._redaction.text(lane)
+            # SQLite stores no lone surrogate, and its functions take a NUL for the end.
+            if "\0" not in lane and not LONE_SURROGATE.search(lane):
+                return lane
+        raise RecordError("lane", lane, "a text of 1 to 200 characters that UTF-8 can hold, without NUL")
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
@@ -193,9 +212,8 @@ class Composer:
             raise RecordError("request", request, "a mapping with id, method, route, address, …")
         return {name: request[name] for name in self._request_names if request.get(name) is not None}
 
-    def _shortened(self, rest: dict[str, Any]) -> bytes:
+    def _shortened(self, clean: dict[str, Any]) -> bytes:
         """What is too large has its documents cut and marked; never dropped."""
-        clean: Any = self._redaction.clean(rest)
         for field in ("summary", "details"):
             if len(clean[field]) > _LONGEST_TEXT // 4:
                 clean[field] = clean[field][: _LONGEST_TEXT // 4] + "…[cut]"
@@ -229,6 +247,18 @@ def _mapping(documents: Any) -> dict[str, Any]:
         return copied if isinstance(copied, dict) else {"documents": copied}
 
 
+def _as_dict(cleaned: Any) -> dict[str, Any]:
+    return cleaned if isinstance(cleaned, dict) else {"documents": cleaned}
+
+
+def _freed(documents: dict[str, Any]) -> dict[str, Any]:
+    """The documents, with the reserved name free: a key that was no text may have become it."""
+    if "auditbox" in documents:
+        other = unused("auditbox", documents)
+        documents[other] = documents.pop("auditbox")
+    return documents
+
+
 def _object_parts(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         parts = {wire: getattr(given, name, None) for name, wire in _OBJECT.items()}
@@ -251,12 +281,6 @@ def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise RecordError(field, value, "a text")
     return value
-
-
-def _lane(lane: object) -> str:
-    if not isinstance(lane, str) or not 0 < len(lane) <= 200:
-        raise RecordError("lane", lane, "a text of 1 to 200 characters")
-    return lane
 
 
 def _occurred(at: datetime) -> str:

@@ -10,10 +10,11 @@ from auditbox.encoding.convert import key_text, plain, unused
 from auditbox.encoding.cutting import cut
 from auditbox.encoding.remembered import remembered
 from auditbox.encoding.types import LEAST, MOST, Json
-from auditbox.encoding.wire import fast_encoder, importing, raw_encoder, to_json
+from auditbox.encoding.wire import LONE_SURROGATE, fast_encoder, importing, raw_encoder, to_json
 
 __all__ = [
     "LEAST",
+    "LONE_SURROGATE",
     "MOST",
     "Json",
     "cut",

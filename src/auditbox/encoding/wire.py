@@ -12,7 +12,7 @@ from collections.abc import Callable
 from auditbox.encoding.convert import plain
 from auditbox.encoding.types import Json
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 importing = threading.RLock()
@@ -60,4 +60,4 @@ def to_json(value: Json) -> bytes:
 
 def _patient_json(value: Json) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
+    return LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()

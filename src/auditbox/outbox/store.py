@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
-from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
+from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
 from auditbox.outbox import ballast, forking, layout, transitions, wal
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import ENTRIES, Combiner, Job
@@ -217,6 +217,8 @@ class Store:
             _fail(batch, error)
         except (sqlite3.Error, OSError) as error:
             _fail(batch, layout.translated(error, self.path))
+        except (ValueError, TypeError) as error:  # its text may hold what was captured
+            _fail(batch, OutboxUnusable(f"outbox {self.path} could not store: {type(error).__name__}"))
 
     def _work_off(self, batch: list[Job]) -> None:
         if not self._lock.undisturbed():

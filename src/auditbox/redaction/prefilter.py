@@ -78,7 +78,7 @@ def _in_sketch(name: str) -> str:
 
 
 def _patterns(words: Iterable[str]) -> list[str]:
-    key = r'":(?:[^tfn{]|\{' + _other_than_platform_objects() + ")"  # null, true and false are no secrets
+    key = f'":(?:[^tfn]|{_other_than_literals()})'  # null, true and false are no secrets
     quoted = r"""\"?[\\' \tt][\\"' \tt]*:|[\\"' \tt]*="""  # in a text, where JSON escapes quotes and tabs
     return [
         f"{endings('')}(?:{key}|:|{quoted})",
@@ -92,17 +92,13 @@ def _patterns(words: Iterable[str]) -> list[str]:
     ]
 
 
-def _other_than_platform_objects() -> str:
-    """Matches as soon as what follows ``{`` is not ``"id":"aut00000000"``; Rust's engine has no lookahead."""
-    start = '"id":"'
-    differs = [re.escape(start[:index]) + f"[^{start[index]}]" for index in range(len(start))]
-    differs.append(re.escape(start) + "[^at]")
-    for id in _PLATFORM_IDS:
-        ending = id + '"'
-        differs += [
-            re.escape(start + ending[:index]) + f"[^{ending[index]}]" for index in range(1, len(ending))
-        ]
-    return f"(?:{'|'.join(differs)})"
+def _other_than_literals() -> str:
+    """Matches what begins as ``true``, ``false`` or ``null`` and is something else."""
+    differs = []
+    for literal in ("true", "false", "null"):
+        differs += [literal[:index] + f"(?:[^{literal[index]}]|$)" for index in range(1, len(literal))]
+        differs.append(literal + r"[^,}\]\\\s]")
+    return "|".join(differs)
 
 
 def _search(pattern: str) -> Callable[[bytes], bool]:
