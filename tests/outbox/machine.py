@@ -137,7 +137,7 @@ class World:
 
     def send(self, claim: Claim, fate: str, delay: float) -> None:
         """What the server does with a request, and what the sender hears of it."""
-        if fate in ("sent", "stored"):
+        if fate in ("sent", "stored", "redirected"):
             self.server.store(claim)
         elif fate == "late":
             self.server.store_at(self.time + delay, claim)
@@ -234,6 +234,9 @@ OUTCOMES: dict[str, Any] = {
     "refused": Refused(NO),
     "unsent": NotSent(NO),
     "paused": Paused(NO, "throttled"),
+    "gateway": Paused(NO, "misdirected"),
+    "redirected": Paused(NO, "misdirected", doubtful=True),
+    "astray": Paused(NO, "misdirected", doubtful=True),
 }
 JUMPS = [0.0, 0.0, 0.0, 3600.0, -3600.0, -86400.0]
 

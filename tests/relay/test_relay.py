@@ -31,6 +31,7 @@ from auditbox.sinks.base import (
 )
 
 NO = Problem("no")
+REDIRECT = Paused(NO, "misdirected", doubtful=True)
 BODY = b'{"event":"extensions.t.e","documents":{"auditbox":{"id":"x"}}}'
 
 
@@ -266,6 +267,85 @@ def test_a_500_that_stays_is_a_dead_letter_only_while_others_succeed(bench: Call
         b.capture("B")
         b.run(6.0)
     assert [id for id, _ in b.dead] == ["id-1"]
+
+
+class Steady(Backoff):
+    """A backoff without chance."""
+
+    def wait(self, attempt: int) -> float:
+        return self.ceiling(attempt)
+
+
+def said(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_redirect_pauses_and_is_looked_up_before_it_is_sent_again(
+    bench: Callable[..., Bench], arrives: bool
+) -> None:
+    """A server that stores and then points elsewhere gets no second copy; nor is anything lost or dead."""
+    b = bench()
+    (id,) = b.capture("A", outcomes=(REDIRECT,))
+    if arrives:
+        b.sink.stored.append(id)
+    b.run()
+    assert b.judge.breaker.cause == "misdirected"
+    for _ in range(20):
+        b.capture("B")  # each success ends the pause
+        b.run(0.2)
+    assert b.states() == {"verify": 1, "delivered": 20, "dead": 0}
+    b.run(5.0)
+    assert b.sink.stored.count(id) == 1
+    assert b.sends.count(id) == (1 if arrives else 2)
+    assert b.states() == {"delivered": 21, "dead": 0}
+
+
+def test_redirects_of_everything_sent_pause_the_sink_although_it_can_be_read(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A look-up that finds nothing ends no pause: it says nothing of the address that records are sent to."""
+    caplog.set_level("INFO", "auditbox.relay")
+    b = bench()
+    b.capture(*"ABCDEFGH", outcomes=(REDIRECT,) * 6)
+    for _ in range(20):
+        b.run(2.0)
+        assert b.judge.breaker.cause == "misdirected"
+    assert (said(caplog, "delivery pauses"), said(caplog, "delivery goes on")) == (1, 0)
+    for _ in range(60):
+        b.run(2.0)
+    assert said(caplog, "delivery goes on") == 1
+    assert b.states() == {"delivered": 8, "dead": 0}
+
+
+def test_a_wrong_address_is_said_at_once_where_nothing_has_worked_yet(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A short program would end before a second attempt."""
+    b = bench()
+    b.capture("A", outcomes=(Paused(NO, "misdirected"),))
+    b.run()
+    assert said(caplog, "delivery pauses (misdirected)") == 1
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+def test_an_object_that_a_gateway_never_lets_through_is_tried_less_and_less_often(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture, doubtful: bool
+) -> None:
+    """Although each success elsewhere ends the pause; and it is said once, of that object."""
+    caplog.set_level("INFO", "auditbox.relay")
+    b = bench(backoff=Steady(first=1, longest=64), pause=Steady(first=0.5, longest=8), verify_after=0.5)
+    b.capture("B")
+    b.run()
+    (bad,) = b.capture("WALLED", outcomes=(Paused(NO, "misdirected", doubtful=doubtful),) * 1000)
+    for _ in range(200):
+        b.capture("B")
+        b.run(0.5)  # a hundred seconds: 0, 1, 3, 7, 15, 31, 63
+    assert b.sends.count(bad) == 7
+    assert len(b.sink.stored) >= 200
+    assert b.dead == []
+    assert said(caplog, "delivery pauses") == said(caplog, "delivery goes on") == 0
+    assert said(caplog, "WALLED is not let through") == 1
 
 
 class BlindSink(FakeSink):

@@ -77,10 +77,11 @@ REJECTED = (
 )
 NO_RECORD = ("", "null", "[]", '"yes"', "oops", "{")
 AMBIGUOUS = (202, 203, 204, 205, 206, 226, 408, 500, 501, 502, 503, 504, 505, 507, 508, 511, 599)
+REDIRECTS = (300, 301, 302, 303, 304, 307, 308)
 CASES = [
     *map(rejected, REJECTED),
     *(repeated(f"{code}, a problem", status(code)) for code in (403, 404)),
-    *(repeated(f"{code}", status(code, headers=ELSEWHERE)) for code in (300, 301, 302, 303, 304, 307, 308)),
+    *(case for code in REDIRECTS for case in ambiguous(str(code), status(code, headers=ELSEWHERE))),
     *(repeated(f"{code}, a problem", status(code)) for code in (405, 407)),
     *(repeated(f"{code}, a page", page(code)) for code in (400, 403, 404, 409, 422)),
     repeated("404 of a gateway", status(404, body=GATEWAY)),

@@ -24,6 +24,8 @@ PROBLEM = {
 BUSINESS = {"title": "Conflict", "errors": [{"message": "No such listing.", "properties": ["listing.id"]}]}
 GATEWAY = {"statusCode": 404, "message": "Resource not found"}
 HTML = b"<html><body>403 Forbidden</body></html>"
+MISDIRECTED = {"cause": "misdirected", "doubtful": False}
+REDIRECTED = {"cause": "misdirected", "doubtful": True}
 
 ROWS: list[tuple[int, Any, type[SendOutcome], dict[str, Any]]] = [
     (200, {"id": "AUD-1"}, Sent, {"remote_id": "AUD-1"}),
@@ -33,14 +35,17 @@ ROWS: list[tuple[int, Any, type[SendOutcome], dict[str, Any]]] = [
     *((status, PROBLEM, Rejected, {}) for status in (400, 402, 406, 409, 410, 413, 415, 418, 422, 451, 499)),
     (409, BUSINESS, Rejected, {}),
     *((status, PROBLEM, Refused, {}) for status in (403, 404)),
-    *((status, PROBLEM, Paused, {"cause": "misdirected"}) for status in (300, 301, 302, 307, 308, 405, 407)),
-    *((status, b"", Paused, {"cause": "misdirected"}) for status in (301, 304, 400, 403, 404, 405, 413, 422)),
-    *((status, HTML, Paused, {"cause": "misdirected"}) for status in (400, 403, 404, 413, 418)),
-    *((status, b"text", Paused, {"cause": "misdirected"}) for status in (400, 403, 404)),
-    *((status, ["a list"], Paused, {"cause": "misdirected"}) for status in (400, 403, 404)),
-    (404, GATEWAY, Paused, {"cause": "misdirected"}),
-    (403, b"x" * 1_100_000, Paused, {"cause": "misdirected"}),
-    (401, PROBLEM, Paused, {"cause": "unauthorized"}),
+    *((status, PROBLEM, Paused, REDIRECTED) for status in (300, 301, 302, 303, 307, 308)),
+    *((status, b"", Paused, REDIRECTED) for status in (301, 303, 304, 399)),
+    (303, {"id": "AUD-1"}, Paused, REDIRECTED),
+    *((status, PROBLEM, Paused, MISDIRECTED) for status in (405, 407)),
+    *((status, b"", Paused, MISDIRECTED) for status in (400, 403, 404, 405, 413, 422)),
+    *((status, HTML, Paused, MISDIRECTED) for status in (400, 403, 404, 413, 418)),
+    *((status, b"text", Paused, MISDIRECTED) for status in (400, 403, 404)),
+    *((status, ["a list"], Paused, MISDIRECTED) for status in (400, 403, 404)),
+    (404, GATEWAY, Paused, MISDIRECTED),
+    (403, b"x" * 1_100_000, Paused, MISDIRECTED),
+    (401, PROBLEM, Paused, {"cause": "unauthorized", "doubtful": False}),
     (401, b"", Paused, {"cause": "unauthorized"}),
     (429, PROBLEM, Paused, {"cause": "throttled", "wait": None}),
     (429, b"", Paused, {"cause": "throttled", "wait": None}),

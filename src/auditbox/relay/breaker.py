@@ -18,7 +18,8 @@ class Breaker:
 
     Times are monotonic seconds. It opens at once for what would meet every entry alike (no connection, a
     throttle, a token that is not accepted, a wrong address) and after ``threshold`` ambiguous answers in a
-    row. Says so once when it opens and once when it closes again.
+    row. Says so once when it opens and once when it closes again; of the address of a sink that has taken
+    something only when a probe has met it, too: a gateway may answer so about one object alone.
     """
 
     backoff: Backoff
@@ -28,12 +29,19 @@ class Breaker:
     until: float = 0.0
     _opened: int = 0
     _failures: int = 0
+    _said: bool = False
+    _has_worked: bool = False
 
     def limit(self, free: int, under_way: int, now: float) -> int:
         """How many entries may be claimed now."""
         if self.cause is None:
             return free
         return 1 if now >= self.until and under_way == 0 else 0
+
+    @property
+    def opened(self) -> int:
+        """How often it has opened since the sink last took something."""
+        return self._opened
 
     @property
     def wants_another(self) -> bool:
@@ -46,10 +54,11 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The sink took something: closed."""
-        if self.cause is not None:
+        if self._said:
             logger.info("delivery goes on: the sink answers again (it was paused: %s)", self.reason)
         self.cause = self.reason = None
         self._opened = self._failures = 0
+        self._said, self._has_worked = False, True
 
     def failed(self, now: float, reason: str) -> None:
         """An ambiguous answer; too many in a row open the breaker."""
@@ -63,15 +72,17 @@ class Breaker:
 
     def open(self, now: float, cause: str, reason: str, wait: float | None = None) -> None:
         """Leaves the sink alone for ``wait`` seconds, or as long as the backoff says."""
-        if self.cause is None:
-            level = logging.ERROR if cause in ("unauthorized", "misdirected") else logging.WARNING
-            logger.log(level, "delivery pauses (%s): %s; captures go on and nothing is lost", cause, reason)
         if self.cause is None or now >= self.until:
             self._opened += 1
             self.until = now + max(_SHORTEST, self.backoff.wait(self._opened) if wait is None else wait)
         elif wait is not None:
             self.until = max(self.until, now + wait)
         self.cause, self.reason = cause, reason
+        lasts = cause != "misdirected" or self._opened > 1 or not self._has_worked
+        if lasts and not self._said:
+            self._said = True
+            level = logging.ERROR if cause in ("unauthorized", "misdirected") else logging.WARNING
+            logger.log(level, "delivery pauses (%s): %s; captures go on and nothing is lost", cause, reason)
 
     def remaining(self, now: float) -> float:
         """Seconds until a probe may go out; 0 when closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from auditbox.outbox.base import Ambiguous, Claim, Dead, Delivered, NotFound, Now, Retry, Settlement
@@ -21,6 +22,11 @@ from auditbox.sinks.base import (
     Unreadable,
     VerifyOutcome,
 )
+
+logger = logging.getLogger("auditbox.relay")
+
+_SAID_AT = 3
+"""Answers as from a wrong address after which it is said that they are about one object alone."""
 
 
 class Judge:
@@ -46,8 +52,7 @@ class Judge:
                 self._succeeded(now)
                 return Delivered(seq, remote_id, now.wall)
             case Missing():
-                self.breaker.succeeded()
-                return NotFound(seq)
+                return self._missing(seq)
             case Rejected(problem):
                 self._succeeded(now)
                 return Dead(seq, self._verify_due(now), problem.to_json())
@@ -56,9 +61,8 @@ class Judge:
             case NotSent(problem):
                 self.breaker.open(now.monotonic, "unreachable", problem.reason)
                 return self._again(claim, problem.to_json(), now)
-            case Paused(problem, cause, wait):
-                self.breaker.open(now.monotonic, cause, problem.reason, wait)
-                return self._again(claim, problem.to_json(), now)
+            case Paused():
+                return self._paused(claim, outcome, now)
             case Unclear():
                 return self._unclear(claim, outcome, now)
             case Unreadable(problem):
@@ -83,6 +87,38 @@ class Judge:
         """Nothing was processed: due at once, the breaker decides when. Earlier dues go first, so the
         probes rotate through the lanes."""
         return Retry(claim.entry.seq, now.wall, now.monotonic, error, attempted=False)
+
+    def _missing(self, seq: int) -> NotFound:
+        # That the trail can be read does not show that the address which is posted to is right.
+        if self.breaker.cause != "misdirected":
+            self.breaker.succeeded()
+        return NotFound(seq)
+
+    def _paused(self, claim: Claim, outcome: Paused, now: Now) -> Settlement:
+        error = outcome.problem.to_json()
+        self.breaker.open(now.monotonic, outcome.cause, outcome.problem.reason, outcome.wait)
+        if outcome.cause == "misdirected" or outcome.doubtful:
+            return self._misdirected(claim, error, outcome.doubtful, now)
+        return self._again(claim, error, now)
+
+    def _misdirected(self, claim: Claim, error: dict[str, Any], doubtful: bool, now: Now) -> Settlement:
+        """A gateway may answer so about one object alone, for ever: so each has, beside the sink's pause,
+        a wait of its own that grows. Its attempts are not counted, as the address may be to blame."""
+        seq, wait = claim.entry.seq, self._longer_wait(claim, error)
+        if error["times"] == _SAID_AT and self.breaker.opened < _SAID_AT:
+            logger.warning(
+                "what is about %s is not let through, while the rest is: %s; tried again less and less often",
+                claim.entry.lane,
+                error["reason"],
+            )
+        if doubtful:
+            return Ambiguous(seq, now.monotonic + max(self.verify_after, wait), error)
+        return Retry(seq, now.wall + wait, now.monotonic + wait, error, attempted=False)
+
+    def _longer_wait(self, claim: Claim, error: dict[str, Any]) -> float:
+        """The wait after one more such answer; the error keeps how many there were."""
+        error["times"] = (claim.error or {}).get("times", 0) + 1
+        return self.policy.backoff.wait(max(claim.attempts + 1, error["times"]))
 
     def _refuse(self, claim: Claim, error: dict[str, Any], now: Now) -> Settlement:
         """403 and 404: the object may become visible. Given up only while other lanes succeed."""
@@ -120,7 +156,7 @@ class Judge:
         return self._look_up_later(claim, error, now)
 
     def _look_up_later(self, claim: Claim, error: dict[str, Any], now: Now) -> Retry:
-        wait = self.policy.backoff.wait(claim.attempts + 1)
+        wait = self._longer_wait(claim, error)
         if claim.error and claim.error.get("verdict"):
             error = {**claim.error, "lookup": error.get("reason")}
         return Retry(claim.entry.seq, now.wall + wait, now.monotonic + wait, error, attempted=False)

@@ -63,7 +63,9 @@ def send_outcome(result: Result) -> SendOutcome:
     said = read_error(result.status, result.body)
     problem = _problem(result, said)
     if cause := _cause(result, said):
-        return Paused(_advised(problem, cause), cause, _wait(result.headers))
+        # A redirect is also how a server answers that has stored what it was sent (RFC 9110, 15.4.4).
+        doubtful = 300 <= result.status < 400
+        return Paused(_advised(problem, cause), cause, _wait(result.headers), doubtful)
     if not 400 <= result.status < 500 or result.status == 408 or result.torn:
         pauses = result.status == 503
         return Unclear(problem, _wait(result.headers) if pauses else None, pauses)

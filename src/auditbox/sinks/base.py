@@ -73,16 +73,19 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """It was not processed, and no other record would be now: throttled, unauthorized, wrong address.
+    """No record would be taken now: throttled, unauthorized, wrong address.
 
     Attributes:
         wait: seconds that the sink asked for; None leaves it to the relay's backoff.
         cause: ``throttled``, ``unauthorized`` or ``misdirected``.
+        doubtful: whether this one may have been processed all the same: it must be looked up before it is
+            sent again. Without it, it was not.
     """
 
     problem: Problem
     cause: str
     wait: float | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
