@@ -471,3 +471,123 @@ def test_the_short_way_ends_where_the_file_was_replaced(make: Make) -> None:
     assert not first.append_alone(draft("LOST"))
     first.append([draft("NEXT")])
     assert rows(first.path, "SELECT seq, lane FROM entry ORDER BY seq") == [(1, "NEW"), (2, "NEXT")]
+
+
+ONE_MORE = """
+import os, sys
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.outbox.base import Draft
+from auditbox.uuid7 import uuid7
+outbox = SqliteOutbox(sys.argv[1])
+outbox.append([Draft(uuid7(), sys.argv[2], b"{}")])
+outbox.close() if sys.argv[3:] else os._exit(0)
+"""
+BETWEEN = """
+import os, sqlite3, sys, time
+from pathlib import Path
+from subprocess import run
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.outbox.base import Draft
+from auditbox.uuid7 import uuid7
+
+path, what, script = sys.argv[1:]
+outbox = SqliteOutbox(path)
+
+def capture(lane):
+    draft = Draft(uuid7(), lane, b"{}")
+    outbox.append_alone(draft) or outbox.append([draft])
+
+for number in range(20):
+    capture(f"BEFORE{number}")
+if what == "the program has opened it, and another outbox is closed":
+    Path(path).read_bytes()
+    run([sys.executable, "-c", script, path, "OTHER", "close"], check=True)
+elif what == "the program has opened it, and another program is done with it":
+    Path(path).read_bytes()
+    shell = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA user_version')"
+    run([sys.executable, "-c", shell, path], check=True)
+elif what == "the log is deleted":
+    os.unlink(f"{path}-wal")
+elif what == "log and index are deleted":
+    os.unlink(f"{path}-wal")
+    os.unlink(f"{path}-shm")
+assert not os.path.exists(f"{path}-wal")
+for number in range(20):
+    capture(f"AFTER{number}")
+time.sleep(0.1)
+for number in range(20):
+    capture(f"LATER{number}")
+run([sys.executable, "-c", script, path, "LAST"], check=True)
+capture("END")
+os._exit(0)
+"""
+STRANDINGS = [
+    "the program has opened it, and another outbox is closed",
+    "the program has opened it, and another program is done with it",
+    "the log is deleted",
+    "log and index are deleted",
+]
+
+
+@pytest.mark.parametrize("what", STRANDINGS)
+def test_what_goes_into_a_deleted_log_is_carried_over_and_said(tmp_path: Path, what: str) -> None:
+    """A process whose log is gone, and that is killed later, has lost nothing of what it was told is safe."""
+    path = tmp_path / "audit.db"
+    command = [sys.executable, "-c", BETWEEN, str(path), what, ONE_MORE]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    lanes = [f"{when}{number}" for when in ("BEFORE", "AFTER", "LATER") for number in range(20)]
+    if what == STRANDINGS[0]:
+        lanes.insert(20, "OTHER")
+    assert rows(path, "SELECT lane FROM entry ORDER BY seq") == [(lane,) for lane in [*lanes, "LAST", "END"]]
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert "write-ahead log" in ended.stderr
+    assert "all that was captured is carried over" in ended.stderr
+
+
+def test_what_others_have_written_to_a_new_log_is_not_written_over(
+    outbox: SqliteOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages of two logs are not mixed: that of the others counts, and the error says what may be lost."""
+    outbox.append([draft("BEFORE")])
+    outbox.checkpoint()
+    outbox.append([draft("LOST")])
+    for suffix in ("-wal", "-shm"):
+        outbox.path.with_name(outbox.path.name + suffix).unlink()
+    subprocess.run([sys.executable, "-c", ONE_MORE, str(outbox.path), "OTHER"], check=True)
+    outbox.append([draft("NEXT")])
+    assert rows(outbox.path, "SELECT lane FROM entry ORDER BY seq") == [("BEFORE",), ("OTHER",), ("NEXT",)]
+    assert rows(outbox.path, "PRAGMA integrity_check") == [("ok",)]
+    assert "may be lost" in caplog.text
+
+
+def test_two_writers_with_two_locks_refuse_no_capture(tmp_path: Path) -> None:
+    """The lock's file is deleted under one of them: they find back to one, and give no number twice."""
+    path = tmp_path / "audit.db"
+    stop = tmp_path / "stop"
+    command = [sys.executable, "-c", COUNTED, str(path), str(stop)]
+    writers = []
+    for lane in ("ONE", "TWO"):
+        writers.append(subprocess.Popen([*command, lane], stdout=subprocess.PIPE, text=True))
+        assert writers[-1].stdout is not None
+        assert writers[-1].stdout.readline() == "begun\n"
+        path.with_name("audit.db.lock").unlink()
+    stop.touch()
+    captured = sum(int(writer.communicate(timeout=60)[0]) for writer in writers)
+    assert rows(path, "SELECT count(*), max(seq) FROM entry") == [(captured, captured)]
+
+
+COUNTED = """
+import os, sys
+from auditbox.outbox.sqlite import SqliteOutbox
+from auditbox.outbox.base import Draft
+from auditbox.uuid7 import uuid7
+outbox = SqliteOutbox(sys.argv[1])
+number = 0
+while number < 500 or not os.path.exists(sys.argv[2]):
+    draft = Draft(uuid7(), sys.argv[3], b"{}")
+    outbox.append_alone(draft) or outbox.append([draft])
+    number += 1
+    if number == 500:
+        print("begun", flush=True)
+print(number)
+"""

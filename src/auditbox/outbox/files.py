@@ -150,6 +150,14 @@ class FileLock:
         self.mark = os.urandom(8)
         self.descriptor = os.open(self.path, flags, 0o600)
 
+    def in_place(self) -> bool:
+        """Whether the file that is locked is the one that others find; or none could be made there."""
+        assert self.descriptor is not None
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+        except OSError:
+            return not self.path.parent.is_dir()
+
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
 

@@ -275,6 +275,11 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, OutboxDamaged) or _code(error) in _UNREADABLE
 
 
+def is_taken(error: Exception) -> bool:
+    """Whether a number was given by somebody else meanwhile: one who does not share our lock."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+
+
 def _is_ruin(error: Exception, path: Path) -> bool:
     """Whether this error, met while our own file was opened, comes of what stands in it."""
     if _code(error) == sqlite3.SQLITE_READONLY:  # says the header, too, where a bit of it has flipped

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fcntl import LOCK_UN, flock
 from os import getpid, pread
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
-from auditbox.outbox import ballast, forking, layout, transitions, wal
+from auditbox.outbox import ballast, forking, layout, stranded, transitions, wal
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import ENTRIES, Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
@@ -37,7 +37,7 @@ _EVICTION = 256
 _HUGE_WAL = 32 << 20
 """Bytes of the WAL's file at which whoever captures does not wait for the upkeep's checkpoint any more."""
 _GLANCE = 0.05
-"""Seconds after which the file is looked at again: with a deleted file all that it held is gone anyway."""
+"""Seconds after which the files are looked at again: with a deleted file all that it held is gone anyway."""
 _LARGEST = 512 * 1024
 """Bytes that a record of the default max_record_bytes takes, WAL included."""
 
@@ -63,7 +63,7 @@ class Store:
         self._bound, self._room = bound, room
         self._db: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
-        self._file: tuple[int, int] | None = None
+        self._files: stranded.Files = ()
         self._look_at = 0.0
         self._seq: int | None = None
         self._lock = FileLock(path.with_name(path.name + ".lock"))
@@ -121,6 +121,9 @@ class Store:
                 flock(descriptor, LOCK_UN)
         except BlockingIOError:
             return False
+        except sqlite3.IntegrityError:  # somebody writes under another lock: the long way finds out
+            self._look_at = 0.0
+            return False
         except sqlite3.Error as error:
             room.left = 0
             raise layout.translated(error, self.path) from error
@@ -165,9 +168,10 @@ class Store:
             self._held = self._combiner.hold()
             try:
                 self._lock.acquire(self._bound)
-                self._close()
-                self._lock.forget()
+                self._lock.undisturbed()  # whoever writes next looks whether SQLite has deleted the WAL
+                self._leave()
             finally:
+                self._lock.forget()
                 self.after_fork_in_parent()
 
     # -- fork --------------------------------------------------------------------------------------
@@ -178,7 +182,11 @@ class Store:
         if self._db is not None and not self._db.in_transaction:
             with suppress(OutboxError):  # held elsewhere for too long: SQLite's own lock must do
                 self._lock.acquire(self._bound)
-            self._close()
+                self._lock.undisturbed()
+            try:
+                self._leave()
+            except OutboxError:  # the child must not have it, whatever becomes of it
+                self._close()
         self._lock.forget()
 
     def after_fork_in_parent(self) -> None:
@@ -221,6 +229,10 @@ class Store:
             _fail(batch, OutboxUnusable(f"outbox {self.path} could not store: {type(error).__name__}"))
 
     def _work_off(self, batch: list[Job]) -> None:
+        if time.monotonic() >= self._look_at and not self._lock.in_place():
+            logger.error("%s was deleted or replaced while it was in use", self._lock.path)
+            self._lock.forget()
+            self._lock.acquire(self._bound)
         if not self._lock.undisturbed():
             self._seq, self._look_at = None, 0.0  # another process has written, or replaced the file
         db = self._connection()
@@ -249,6 +261,22 @@ class Store:
         need = self._room.need(drafts)
         if not self._room.spend(need):
             self._make_room(db, need)
+        try:
+            self._insert(db, drafts)
+        except sqlite3.IntegrityError as error:
+            if not layout.is_taken(error):
+                raise
+            self._look_at = 0.0  # at our lock, which somebody does not share: SQLite's own must do
+            try:
+                with Transaction(db):
+                    self._insert(db, drafts)
+            finally:
+                self._seq = None
+        for job in jobs:
+            job.done = True
+
+    def _insert(self, db: sqlite3.Connection, drafts: Sequence[Draft]) -> None:
+        """All of them under the numbers that follow the newest, or none."""
         seq = self._newest(db)
         rows = [
             (number, id, lane, body, checksum(number, id, lane, body))
@@ -258,14 +286,12 @@ class Store:
             if len(rows) <= _AT_ONCE:
                 db.execute(_append(len(rows)), [value for row in rows for value in row])
             else:
-                with Transaction(db):
+                with nullcontext() if db.in_transaction else Transaction(db):
                     db.executemany(_APPEND, rows)
             self._seq = seq + len(rows)
         finally:
             if self._seq == seq:
                 self._seq = None
-        for job in jobs:
-            job.done = True
 
     def renumber(self) -> None:
         """Within a write that has appended by itself: the newest number is read again."""
@@ -321,18 +347,22 @@ class Store:
 
     def _connection(self) -> sqlite3.Connection:
         now = time.monotonic()
-        if self._db is not None and (now < self._look_at or self._same_file()):
-            return self._db
         if self._db is not None:
-            logger.error(
-                "outbox %s was deleted or replaced while it was open; a new one is started", self.path
-            )
-            self._close()
+            if now < self._look_at:
+                return self._db
+            if self._same_file():
+                self._look_at = now + _GLANCE
+                return self._db
+            if stranded.files(self._text)[0] != self._files[0]:
+                logger.error(
+                    "outbox %s was deleted or replaced while it was open; a new one is started", self.path
+                )
+        self._leave()
         self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
         self._allot_wal(self._db)
         self._cursor = self._db.cursor()
-        found = os.stat(self.path)
-        self._file, self._look_at, self._seq = (found.st_dev, found.st_ino), now + _GLANCE, None
+        self._files = stranded.files(self._text)
+        self._look_at, self._seq = now + _GLANCE, None
         return self._db
 
     def _allot_wal(self, db: sqlite3.Connection) -> None:
@@ -342,12 +372,20 @@ class Store:
                 wal.allot(self._room.wal, min(wal.KEPT, self._room.max_bytes // 8))
 
     def _same_file(self) -> bool:
-        try:
-            found = os.stat(self._text)
-        except OSError:
-            return False
-        self._look_at = time.monotonic() + _GLANCE
-        return self._file == (found.st_dev, found.st_ino)
+        return self._files == stranded.files(self._text)
+
+    def _leave(self) -> None:
+        """Closes the connection; what went into a log that was deleted is carried over, as far as can be."""
+        found = stranded.files(self._text)
+        if self._db is None or found == self._files or found[0] != self._files[0]:
+            self._close()
+        else:
+            outcome = stranded.leave(self._db, self.path, self._files)
+            self._db = self._cursor = None
+            logger.error(
+                "the write-ahead log of outbox %s was deleted while it was open, by hand or because this "
+                "program has opened and closed the file itself: %s", self.path, outcome,
+            )  # fmt: skip
 
     def _close(self) -> None:
         if self._db is not None:
