@@ -1,7 +1,7 @@
 """A writer: captures and relays until it has done its work, is told to stop, or is killed.
 
-``die_at`` names the step at which it kills itself (see steps.py); ``burst`` captures and then a rest, again
-and again, until ``count``.
+``die_at`` names the step at which it kills itself (see steps.py); ``burst`` captures, one in ten of them of
+``many`` records at once, and then a rest, again and again, until ``count``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ while writer.number < given["count"] and not stop.is_set():
     for _ in range(given.get("burst", 20)):
         try:
             if chance.random() < 0.1:
-                writer.capture_many(3)
+                writer.capture_many(given.get("many", 3))
             else:
                 writer.capture()
         except OutboxError as error:
