@@ -126,9 +126,8 @@ class Composer:
             known = documents.copy()
         else:
             known = _mapping(documents) if documents else {}
-        known["auditbox"] = (
-            own  # last, as the documents are in the record: the relay joins what it adds there
-        )
+        # Last, as the documents are in the record: the relay joins what it adds at the end.
+        known["auditbox"] = own
         whole = {"event": full, "summary": summary, "details": details, "object": about, "documents": known}
         body = self._redaction.quick_json(whole)
         if body is None or len(body) > self._most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any
@@ -15,7 +16,7 @@ _LONGEST_TEXT = 512
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
-class Request:
+class Request(ABC):
     """One request, as the callables of a rule get it: once the application has answered it.
 
     What carries it makes a class of it, with :meth:`routed` and the two that read headers and peer.
@@ -54,13 +55,13 @@ class Request:
         """What the framework knows: the route's template, or the end of it, or None; and the parameters."""
         return None, {}
 
+    @abstractmethod
     def _read_headers(self) -> Mapping[str, str]:
         """The headers, by their names in small letters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _peer(self) -> str | None:
         """The address at the other end of the connection."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {self.status or ''}>"
