@@ -59,7 +59,7 @@ class AuditTrail:
             and the action does not happen if it cannot.
         policy: how the relay waits, retries and gives up.
         concurrency: the most requests to the sink at once.
-        transport: what carries the requests to a URL: ``"httpx"`` (the default) or ``"fast"``
+        transport: what reads the answers of a URL: ``"httpx"`` (the default) or ``"fast"``
             (``pip install 'auditbox[fast]'``).
         on_dead_letter: called with the id and the problem of each new dead letter, on the relay's thread.
 

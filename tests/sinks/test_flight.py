@@ -17,10 +17,10 @@ from .conftest import delivery
 from .server import Exchange, Server
 
 
-@pytest.fixture
-def fast(server: Server) -> Iterator[AuditApiSink]:
-    """A sink with the fast transport and eight idle connections."""
-    sink = AuditApiSink(server.url, "idt:TKN-1234-5678:secret", transport="fast", deadline=5.0)
+@pytest.fixture(params=["httpx", "fast"])
+def busy(request: pytest.FixtureRequest, server: Server) -> Iterator[AuditApiSink]:
+    """A sink with eight idle connections."""
+    sink = AuditApiSink(server.url, "idt:TKN-1234-5678:secret", transport=request.param, deadline=5.0)
     together = threading.Barrier(8)
 
     def script(exchange: Exchange) -> None:
@@ -39,12 +39,6 @@ def fast(server: Server) -> Iterator[AuditApiSink]:
     sink.close()
 
 
-def _flight(sink: AuditApiSink) -> Flight:
-    flight = sink.flight()
-    assert flight is not None
-    return flight
-
-
 def _all(flight: Flight, count: int) -> dict[int, object]:
     landed: dict[int, object] = {}
     while len(landed) < count:
@@ -52,7 +46,7 @@ def _all(flight: Flight, count: int) -> dict[int, object]:
     return landed
 
 
-def test_as_many_fly_as_there_are_idle_connections(server: Server, fast: AuditApiSink) -> None:
+def test_as_many_fly_as_there_are_idle_connections(server: Server, busy: AuditApiSink) -> None:
     """Eight at once on the connections that are there; the ninth would have to connect."""
     gate = threading.Event()
 
@@ -61,7 +55,7 @@ def test_as_many_fly_as_there_are_idle_connections(server: Server, fast: AuditAp
         exchange.reply(201, {"id": f"AUD-{len(exchange.body)}"})
 
     server.script = script
-    flight = _flight(fast)
+    flight = busy.flight()
     assert [flight.launch(delivery(n)) for n in range(9)] == [True] * 8 + [False]
     assert flight.land(0) == []
     gate.set()
@@ -72,9 +66,9 @@ def test_as_many_fly_as_there_are_idle_connections(server: Server, fast: AuditAp
     assert flight.close() == []
 
 
-def test_a_body_larger_than_the_sockets_buffers_is_sent_in_parts(server: Server, fast: AuditApiSink) -> None:
+def test_a_body_larger_than_the_sockets_buffers_is_sent_in_parts(server: Server, busy: AuditApiSink) -> None:
     """While the server reads slowly the others go on."""
-    flight = _flight(fast)
+    flight = busy.flight()
     assert flight.launch(delivery(1, size=20_000_000))
     assert flight.launch(delivery(2))
     outcomes = _all(flight, 2)
@@ -86,9 +80,9 @@ def test_a_body_larger_than_the_sockets_buffers_is_sent_in_parts(server: Server,
     flight.close()
 
 
-def test_a_wake_ends_the_wait(fast: AuditApiSink) -> None:
+def test_a_wake_ends_the_wait(busy: AuditApiSink) -> None:
     """From another thread, and any number of times."""
-    flight = _flight(fast)
+    flight = busy.flight()
     for _ in range(100_000):
         flight.wake()
     assert flight.land(60) == []
@@ -97,7 +91,7 @@ def test_a_wake_ends_the_wait(fast: AuditApiSink) -> None:
     flight.close()
 
 
-def test_what_outlives_its_deadline_is_ambiguous_and_ends(server: Server, fast: AuditApiSink) -> None:
+def test_what_outlives_its_deadline_is_ambiguous_and_ends(server: Server, busy: AuditApiSink) -> None:
     """The flight looks at the clock itself; the server sees its client leave."""
     gone = threading.Event()
 
@@ -106,8 +100,8 @@ def test_what_outlives_its_deadline_is_ambiguous_and_ends(server: Server, fast: 
         gone.set()
 
     server.script = script
-    fast.deadline = 0.1
-    flight = _flight(fast)
+    busy.deadline = 0.1
+    flight = busy.flight()
     assert flight.launch(delivery())
     outcome = _all(flight, 1)[1]
     assert isinstance(outcome, Unclear)
@@ -116,10 +110,10 @@ def test_what_outlives_its_deadline_is_ambiguous_and_ends(server: Server, fast: 
     flight.close()
 
 
-def test_what_is_under_way_at_the_end_is_ambiguous(server: Server, fast: AuditApiSink) -> None:
+def test_what_is_under_way_at_the_end_is_ambiguous(server: Server, busy: AuditApiSink) -> None:
     """A close breaks it off, and says so."""
     server.script = Exchange.until_gone
-    flight = _flight(fast)
+    flight = busy.flight()
     assert flight.launch(delivery(7))
     ((number, outcome),) = flight.close()
     assert number == 7
@@ -137,7 +131,7 @@ def test_a_token_that_is_refused_goes_to_a_thread(server: Server) -> None:
     refused, server.script = "none", script
     assert isinstance(sink.send(delivery(1)), Sent)
     refused = "Bearer old"
-    flight = _flight(sink)
+    flight = sink.flight()
     assert flight.launch(delivery(2))
     assert _all(flight, 1) == {2: None}
     assert sink.send(delivery(2)) == Sent("AUD-1")
@@ -145,11 +139,6 @@ def test_a_token_that_is_refused_goes_to_a_thread(server: Server) -> None:
     assert _all(flight, 1) == {3: Sent("AUD-1")}
     flight.close()
     sink.close()
-
-
-def test_the_default_transport_has_no_flight(sink: AuditApiSink) -> None:
-    """httpx needs a thread for each request."""
-    assert sink.flight() is None
 
 
 def test_an_unknown_transport_is_one_clear_error() -> None:
@@ -160,8 +149,7 @@ def test_an_unknown_transport_is_one_clear_error() -> None:
 
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without httptools the error says what to install."""
-    for name in ("auditbox.sinks.pool", "auditbox.sinks.fast_connection"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "auditbox.sinks.reading_llhttp", raising=False)
     monkeypatch.setitem(sys.modules, "httptools", None)
     with pytest.raises(MissingDependency, match=r"pip install 'auditbox\[fast\]'"):
         AuditApiSink("https://api.example.com", "token", transport="fast")

@@ -8,7 +8,6 @@ import os
 import ssl
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -21,14 +20,14 @@ from auditbox.errors import ConfigurationError, MissingDependency
 from auditbox.sinks.answers import NoToken, Result, send_outcome, struck
 from auditbox.sinks.base import Delivery, Later, Problem, SendOutcome, Unclear, VerifyOutcome
 from auditbox.sinks.clock import ServerClock
-from auditbox.sinks.connections import Connections
 from auditbox.sinks.exchange import Answer, Call, Silence
 from auditbox.sinks.lookup import look_up
+from auditbox.sinks.pool import Pool
 from auditbox.sinks.quiet import quiet
 
 if TYPE_CHECKING:
     from auditbox.sinks.flight import Flight, Request
-    from auditbox.sinks.pool import Pool
+    from auditbox.sinks.reading import Reading
 
 _LONGEST_ANSWER = 1 << 20
 _LONGEST_PAGE = 16 << 20
@@ -56,7 +55,7 @@ class Timeouts:
 
 
 class AuditApiSink:
-    """Posts records to the Audit API. May be shared by threads: each has a connection of its own.
+    """Posts records to the Audit API. May be shared by threads.
 
     Nothing touches the network at construction. Redirects are not followed, no environment variable
     (``HTTPS_PROXY``, ``SSL_CERT_FILE``) is read, and TLS certificates are verified.
@@ -69,7 +68,7 @@ class AuditApiSink:
         deadline: the longest that one attempt can last in all, in seconds. Name resolution and a token
             callable cannot be broken off; whatever they cost, nothing is sent after the deadline.
         ssl_context: the TLS settings instead of the defaults, for a certificate authority of your own.
-        transport: what carries the requests: ``"httpx"``, or ``"fast"`` for many times less processor time
+        transport: what reads the answers: ``"httpx"``, that is httpx's own parser, or ``"fast"``, one in C
             (``pip install 'auditbox[fast]'``). What each answer means is the same.
 
     Raises:
@@ -103,7 +102,7 @@ class AuditApiSink:
             # A context that trusts nobody costs nothing and is never asked.
             ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.transport = transport
-        self._connections = _connections(transport)(ssl_context, asdict(timeout))
+        self._connections = Pool(ssl_context, asdict(timeout), _reading(transport))
         _sinks.add(self)
 
     def __repr__(self) -> str:
@@ -126,10 +125,8 @@ class AuditApiSink:
         except Exception as exc:  # noqa: BLE001 - a sink never raises
             return Later(Problem(f"unexpected {type(exc).__name__}"))
 
-    def flight(self) -> Flight | None:
-        """Sends many records at once from one thread; None where the transport needs a thread for each."""
-        if isinstance(self._connections, Connections):
-            return None
+    def flight(self) -> Flight:
+        """Sends many records at once from one thread."""
         from auditbox.sinks.flight import Flight
 
         if self._connections.foreign:
@@ -231,16 +228,18 @@ def _bearer(token: str) -> tuple[bytes, bytes]:
     return (b"Authorization", b"Bearer " + token.encode())
 
 
-def _connections(transport: str) -> Callable[[ssl.SSLContext | None, dict[str, float]], Connections | Pool]:
+def _reading(transport: str) -> type[Reading]:
     if transport == "httpx":
-        return Connections
+        from auditbox.sinks.reading_h11 import H11Reading
+
+        return H11Reading
     if transport != "fast":
         raise ConfigurationError(f"transport={transport!r}: 'httpx' or 'fast'")
     try:
-        from auditbox.sinks.pool import Pool
+        from auditbox.sinks.reading_llhttp import LlhttpReading
     except ImportError as exc:
         raise MissingDependency("transport='fast' needs an extra: pip install 'auditbox[fast]'") from exc
-    return Pool
+    return LlhttpReading
 
 
 @functools.cache

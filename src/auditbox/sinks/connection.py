@@ -1,133 +1,128 @@
-"""The default transport: one keep-alive connection per thread, on httpx's own (httpcore), without its client.
+"""A connection: prepared bytes on a socket, and a parser for the answers.
 
-A pool, a client and their request objects would cost as much again as the connection itself.
+One request at a time, on a blocking socket by whoever calls :meth:`Connection.exchange`, or without
+blocking by a :class:`~auditbox.sinks.flight.Flight`, which uses the same parts.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
+import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
 
-import httpcore
+from auditbox.sinks.exchange import Answer, Call, Guard, Overdue, Silence
+from auditbox.sinks.reading import Reading
 
-from auditbox.sinks.exchange import IDLE, Answer, Call, Guard, Overdue, Silence, decoded, named
+BLOCK = 1 << 16
 
 
 class Connection(Guard):
-    """The connection of one thread.
+    """A keep-alive connection; whoever holds it sends one request at a time."""
 
-    Its network stream tells how far a request is; that costs less than httpcore's trace.
-    """
-
-    def __init__(self, verify: ssl.SSLContext, timeouts: Mapping[str, float]) -> None:
+    def __init__(self, verify: ssl.SSLContext, timeouts: Mapping[str, float], reading: type[Reading]) -> None:
         super().__init__()
-        self._verify = verify
-        self._extensions = {"timeout": dict(timeouts)}
-        self._http: httpcore.HTTPConnection | None = None
-        self._busy = self._closing = False
+        self._verify, self._timeouts, self._reading = verify, timeouts, reading
+        self.idle_since = 0.0
+        self.reusable = self.retired = False
 
     def exchange(self, call: Call) -> Answer | Silence:
-        """One request and its answer; raises nothing but what is no Exception."""
+        """One request and its answer, waiting for both; raises nothing but what is no Exception."""
         self._begin(call.expires)
-        self._busy = True
+        self.reusable = False
         try:
             return self._exchange(call)
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, all that counts is whether bytes left
             return Silence(self._why(exc), unsent=not self._first_byte)
         finally:
-            self._end()
+            self._out_of_reach()
+            if not self.reusable:
+                self.close()
 
     def close(self) -> None:
-        """Closes it: now if it is idle, else when its thread is through."""
-        with self._lock:
-            self._closing = True
-            idle, self._http = (None, self._http) if self._busy else (self._http, None)
-        if idle is not None:
-            idle.close()
+        """Closes it."""
+        self._out_of_reach()
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
 
-    def _end(self) -> None:
-        with self._lock:
-            self._under_way = self._busy = False
-            ended = self._http
-            if ended is None or (ended.is_idle() and not self._closing):
-                return
-            self._http = None
-        with contextlib.suppress(Exception):
-            ended.close()
+    @property
+    def open_socket(self) -> socket.socket:
+        """The socket, once it is connected."""
+        assert self._socket is not None
+        return self._socket
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived while it was idle: the end of the connection, most likely.
+
+        Over TLS it may as well be a session ticket, which is not for us to see (RFC 8446, section 4.6.1).
+        """
+        waiting, connection = select.poll(), self.open_socket
+        waiting.register(connection, select.POLLIN)
+        if not waiting.poll(0):
+            return True
+        if isinstance(connection, ssl.SSLSocket):
+            connection.settimeout(0.0)
+            with contextlib.suppress(OSError):
+                try:
+                    connection.recv(1)
+                except ssl.SSLWantReadError:
+                    return True
+        return False
 
     def _exchange(self, call: Call) -> Answer:
+        if self._socket is None:
+            self._connect(call)
+        connection = self.open_socket
+        connection.settimeout(self._timeouts["write"])
+        self._start_sending()
+        broken: OSError | None = None
+        try:
+            connection.sendall(prepared(call))
+        except (BrokenPipeError, ConnectionResetError) as exc:
+            broken = exc  # a server may refuse by the headers alone and close: its answer is read
+        connection.settimeout(self._timeouts["read"])
+        reading = self._reading(call.longest)
+        try:
+            self._read(connection, reading, call.expires)
+        except Exception as exc:
+            if reading.status is not None:  # which is part of the outcome
+                return reading.answer(self._why(exc))
+            if broken is not None:
+                raise broken from exc
+            raise
+        self.reusable = reading.reusable and broken is None
+        return reading.answer()
+
+    def _read(self, connection: socket.socket, reading: Reading, expires: float) -> None:
+        while True:
+            data = connection.recv(BLOCK)
+            if not data:
+                return reading.end()
+            if reading.feed(data):
+                return None
+            if time.monotonic() > expires:
+                raise Overdue
+
+    def _connect(self, call: Call) -> None:
         url = call.url
-        where = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        request = httpcore.Request(
-            call.method, where, headers=call.headers, content=call.content, extensions=self._extensions
-        )
-        response = self._open(where).handle_request(request)
+        port = url.port or {"https": 443, "http": 80}[url.scheme]
+        patience = self._timeouts["connect"]
+        plain = socket.create_connection((url.raw_host.decode("ascii"), port), patience)
         try:
-            return self._read(response, call)
-        finally:
-            response.close()
-
-    def _open(self, where: httpcore.URL) -> httpcore.HTTPConnection:
-        http = self._http
-        if http is None or http.has_expired():
-            if http is not None:
-                http.close()
-            http = httpcore.HTTPConnection(
-                where.origin,
-                ssl_context=self._verify,
-                keepalive_expiry=IDLE,
-                network_backend=_Backend(self),
-            )
-            with self._lock:
-                self._http = http
-        return http
-
-    def _read(self, response: httpcore.Response, call: Call) -> Answer:
-        status, headers, body = response.status, named(response.headers), bytearray()
-        try:
-            for part in response.iter_stream():
-                body += part
-                if len(body) > call.longest:
-                    return Answer(status, headers, flaw=f"the body is longer than {call.longest} bytes")
-                if time.monotonic() > call.expires:
-                    raise Overdue
-            whole: bytes | None = bytes(body)
-            if "content-encoding" in headers:
-                whole = decoded(bytes(body), headers["content-encoding"], call.longest)
-        except Exception as exc:  # noqa: BLE001 - the status is known, and part of the outcome
-            return Answer(status, headers, flaw=f"the body broke off ({self._why(exc)})", torn=True)
-        if whole is None:
-            return Answer(status, headers, flaw=f"the body is longer than {call.longest} bytes")
-        return Answer(status, headers, whole)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = plain
+            if url.scheme == "https":
+                connection = self._verify.wrap_socket(plain, server_hostname=url.raw_host.decode("ascii"))
+        except BaseException:
+            plain.close()
+            raise
+        self._socket = connection
 
 
-class _Backend(httpcore.SyncBackend):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(*args, **kwargs), self._connection)
-
-
-class _Stream(httpcore.NetworkStream):
-    """A stream that tells its connection when the first byte leaves, and what to shut."""
-
-    def __init__(self, inner: httpcore.NetworkStream, connection: Connection) -> None:
-        self._inner, self._connection = inner, connection
-        self.read, self.get_extra_info = inner.read, inner.get_extra_info  # type: ignore[method-assign]
-        connection._socket = inner.get_extra_info("socket")
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not self._connection._first_byte:
-            self._connection._start_sending()
-        self._inner.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._connection._out_of_reach()
-        self._inner.close()
-
-    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(*args, **kwargs), self._connection)
+def prepared(call: Call) -> bytes:
+    """A request as it goes over the wire."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in call.headers])
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (call.method, call.url.raw_path, lines, call.content)

@@ -1,4 +1,4 @@
-"""Many requests at once on one thread: for the ``fast`` transport, while all goes well.
+"""Many requests at once on one thread, while all goes well.
 
 A request takes off on an idle connection of the pool. Whatever would block (to connect, to ask for a token,
 to look something up) is left to the sink's :meth:`send` and :meth:`verify` on threads, which fill the pool.
@@ -17,9 +17,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
+from auditbox.sinks.connection import BLOCK, Connection
 from auditbox.sinks.exchange import Answer, Overdue, Silence, reset_on_close
-from auditbox.sinks.fast_connection import BLOCK, FastConnection, Reading
 from auditbox.sinks.pool import Pool
+from auditbox.sinks.reading import Reading
 
 
 class Request(NamedTuple):
@@ -43,12 +44,12 @@ class _Trip:
     __slots__ = ("connection", "expires", "number", "reading", "rest", "token", "until")
 
     def __init__(
-        self, number: int, connection: FastConnection, request: Request, longest: int, expires: float
+        self, number: int, connection: Connection, request: Request, reading: Reading, expires: float
     ) -> None:
         self.number, self.connection, self.expires = number, connection, expires
         self.rest: memoryview | bytes = request.data
         self.token = request.token
-        self.reading = Reading(longest)
+        self.reading = reading
         self.until = 0.0
         """When it has been silent for too long."""
 
@@ -90,7 +91,8 @@ class Flight:
         if request is None or connection is None:
             return False
         now = time.monotonic()
-        trip = _Trip(delivery.seq, connection, request, self._longest, now + self._deadline)
+        reading = self._pool.reading(self._longest)
+        trip = _Trip(delivery.seq, connection, request, reading, now + self._deadline)
         connection.reusable = False
         descriptor = connection.open_socket.fileno()
         self._trips[descriptor] = trip

@@ -1,4 +1,4 @@
-"""The ``fast`` transport's connections: whoever is free is taken, the one that was used last first."""
+"""The connections of a process: whoever is free is taken, the one that was used last first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import httpx
 
+from auditbox.sinks.connection import Connection
 from auditbox.sinks.exchange import IDLE, Answer, Call, Silence
-from auditbox.sinks.fast_connection import FastConnection
+from auditbox.sinks.reading import Reading
 
 _inherited: list[Pool] = []
 """A forked child must not free the parent's TLS objects: another thread may have been inside one."""
@@ -23,14 +24,16 @@ class Pool:
     Args:
         verify: the TLS context, or None to make one at the first use (it takes some 20 ms).
         timeouts: seconds per phase: ``connect``, ``write``, ``read``, ``pool``.
+        reading: reads the answers.
     """
 
-    def __init__(self, verify: ssl.SSLContext | None, timeouts: Mapping[str, float]) -> None:
-        self._verify = verify
-        self.timeouts = timeouts
+    def __init__(
+        self, verify: ssl.SSLContext | None, timeouts: Mapping[str, float], reading: type[Reading]
+    ) -> None:
+        self._verify, self.timeouts, self.reading = verify, timeouts, reading
         self._lock = threading.Lock()
-        self._idle: list[FastConnection] = []
-        self._busy: set[FastConnection] = set()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._pid = os.getpid()
 
     @property
@@ -40,7 +43,7 @@ class Pool:
 
     def anew(self) -> Pool:
         """An empty pool with the same settings."""
-        return Pool(self._verify, self.timeouts)
+        return Pool(self._verify, self.timeouts, self.reading)
 
     def exchange(self, call: Call) -> Answer | Silence:
         """One request and its answer, on an idle connection or a new one."""
@@ -50,7 +53,7 @@ class Pool:
         finally:
             self.give(connection)
 
-    def take(self) -> FastConnection | None:
+    def take(self) -> Connection | None:
         """An idle connection that still lives; it must be given back."""
         now = time.monotonic()
         while True:
@@ -64,7 +67,7 @@ class Pool:
             connection.reusable = False
             self.give(connection)
 
-    def give(self, connection: FastConnection) -> None:
+    def give(self, connection: Connection) -> None:
         """Takes a connection back; closes it where it cannot be used again."""
         with self._lock:
             self._busy.discard(connection)
@@ -100,10 +103,10 @@ class Pool:
         for connection in [*self._idle, *self._busy] if drop else ():
             connection.drop()
 
-    def _make(self) -> FastConnection:
+    def _make(self) -> Connection:
         with self._lock:
             if self._verify is None:
                 self._verify = httpx.create_ssl_context(trust_env=False)
-            made = FastConnection(self._verify, self.timeouts)
+            made = Connection(self._verify, self.timeouts, self.reading)
             self._busy.add(made)
         return made

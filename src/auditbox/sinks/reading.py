@@ -1,0 +1,152 @@
+"""What a response is as it arrives: the usual one is read at a glance, any other by a parser of HTTP.
+
+Nearly every answer is a 200 or 201 that comes whole in one piece. To read such a one strictly takes a few
+microseconds; a parser that is ready for whatever else a server may send takes ten to fifty times as long.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+
+from auditbox.sinks.exchange import Answer, decoded, named
+
+LONGEST_HEAD = 100 * 1024
+_HEAD = re.compile(rb"HTTP/1\.1 (20[01]) [^\r\n\0]*\r\n((?:[A-Za-z0-9_-]+:[^\r\n\0]*\r\n)*)\r\n")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+
+
+class NotHttp(Exception):
+    """What came is no response of HTTP/1.1."""
+
+
+class ConnectionClosed(Exception):
+    """The server has ended the connection in the middle."""
+
+
+class Reading:
+    """One response. A subclass is what :meth:`feed` asks where a glance does not do.
+
+    Args:
+        longest: the most bytes of the body that are read.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.whole = self.surplus = False
+        """Whether all of it is there; whether something came after it."""
+        self.status: int | None = None
+        self._longest, self._size = longest, 0
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._usual: Answer | None = None
+        self._begun = False
+
+    def feed(self, data: bytes) -> bool:
+        """Takes in what has arrived; True once no more is wanted.
+
+        Raises:
+            NotHttp: it is none; what came of the status before is known all the same.
+        """
+        if not self._begun:
+            self._begun = True
+            self._usual = usual = at_a_glance(data, self._longest)
+            if usual is not None:
+                self.status, self.whole = usual.status, True
+                return True
+        self._parse(data)
+        return self.whole or (self.status is not None and self._size > self._longest)
+
+    def end(self) -> None:
+        """The server has closed: the end of the body, where nothing else said where that is.
+
+        Raises:
+            ConnectionClosed: something is missing.
+        """
+        if not self.whole and not self._ends():
+            raise ConnectionClosed
+        self.whole = self.surplus = True
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection can carry another request."""
+        return self._usual is not None or (self.whole and not self.surplus and self._goes_on())
+
+    def answer(self, flaw: str | None = None) -> Answer:
+        """The answer; ``flaw`` says why its body did not arrive."""
+        if self._usual is not None:
+            return self._usual
+        assert self.status is not None
+        headers = named(self._raw)
+        if flaw is not None:
+            return Answer(self.status, headers, flaw=f"the body broke off ({flaw})", torn=True)
+        body: bytes | None = b"".join(self._body)
+        if self._size > self._longest:
+            body = None
+        elif "content-encoding" in headers:
+            try:
+                body = decoded(body or b"", headers["content-encoding"], self._longest)
+            except Exception as exc:  # noqa: BLE001 - the status is known, and part of the outcome
+                return self.answer(type(exc).__name__)
+        if body is None:
+            return Answer(self.status, headers, flaw=f"the body is longer than {self._longest} bytes")
+        return Answer(self.status, headers, body)
+
+    @abstractmethod
+    def _parse(self, data: bytes) -> None:
+        """Takes in what has arrived; sets ``status``, ``whole`` and ``surplus``, raises NotHttp."""
+
+    @abstractmethod
+    def _ends(self) -> bool:
+        """Whether the response may end where the server closes now."""
+
+    @abstractmethod
+    def _goes_on(self) -> bool:
+        """Whether the server keeps the connection after this response."""
+
+    def _take(self, data: bytes) -> None:
+        """Some of the body."""
+        self._size += len(data)
+        if self._size <= self._longest:
+            self._body.append(data)
+
+
+def at_a_glance(data: bytes, longest: int) -> Answer | None:
+    """A success that is whole, with nothing after it and nothing about it that takes thought; None otherwise.
+
+    Strict, so that whatever two parsers might understand differently is left to one: no field twice, no
+    folded lines, no other encoding than chunks (RFC 9112).
+    """
+    head = _HEAD.match(data)
+    if head is None:
+        return None
+    lines = head[2].decode("latin-1").split("\r\n")
+    fields = {}
+    for line in lines[:-1]:
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip(" \t")
+    if len(fields) < len(lines) - 1 or "content-encoding" in fields:
+        return None
+    if fields.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    length, encoding = fields.get("content-length"), fields.get("transfer-encoding")
+    if encoding is not None:
+        body = _joined(data, head.end()) if encoding.lower() == "chunked" and length is None else None
+    else:
+        body = data[head.end() :]
+        if length is None or not length.isdecimal() or len(length) > 9 or int(length) != len(body):
+            return None
+    return None if body is None or len(body) > longest else Answer(int(head[1]), fields, body)
+
+
+def _joined(data: bytes, at: int) -> bytes | None:
+    """The content of chunks that end where the data ends; None for anything else."""
+    parts: list[bytes] = []
+    while (size := _CHUNK.match(data, at)) is not None:
+        length = int(size[1], 16)
+        begin, at = size.end(), size.end() + length + 2
+        if data[at - 2 : at] != b"\r\n":
+            return None
+        if not length:
+            return b"".join(parts) if at == len(data) else None
+        parts.append(data[begin : at - 2])
+    return None
