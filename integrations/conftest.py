@@ -2,12 +2,16 @@
 
 ``stage.serving("gunicorn", "--bind", "fd://{fd}", "app:app")`` runs the example of the test's own folder in a
 process of its own; ``stage.send()`` sends requests of many users at the same time and gives those that were
-answered; ``stage.check()`` compares them with what the Audit API has in the end.
+answered; ``stage.check()`` compares them with what the Audit API has in the end. The examples run on what is
+installed, and where a test is for ``BOTH`` also on the oldest versions that are supported: ``oldest.txt``.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +35,8 @@ from auditbox.trail import AuditTrail
 TOKEN = "idt:TKN-1234-5678:secret"
 BOUND = 60.0
 """Seconds that anything may take; nothing is measured by it."""
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 
 
 class Job(NamedTuple):
@@ -63,12 +69,14 @@ def jobs(prefix: str, orders: int, ways: Mapping[str, Any]) -> list[Job]:
 class Server:
     """A server's process with the example in it."""
 
-    def __init__(self, command: tuple[str, ...], folder: Path, environment: Mapping[str, str], log: Path):
+    def __init__(
+        self, python: str, command: tuple[str, ...], folder: Path, environment: Mapping[str, str], log: Path
+    ):
         # Listening before the process starts: no request comes too early. Only the process keeps it open.
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("ab") as output:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *(part.replace("{fd}", str(listener.fileno())) for part in command)],
+                [python, "-m", *(part.replace("{fd}", str(listener.fileno())) for part in command)],
                 cwd=folder,
                 env={**os.environ, **environment},
                 pass_fds=[listener.fileno()],
@@ -122,16 +130,29 @@ class Stage:
         self.api, self.outbox, self.log = api, folder / "audit.db", folder / "server.log"
         self.example = example
         """The folder in which the server starts."""
+        self.python = sys.executable
+        """What runs it."""
         self.environment = {
             "AUDITBOX_OUTBOX": str(self.outbox),
             "MPT_API_BASE_URL": api,
             "MPT_API_TOKEN": TOKEN,
         }
 
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """What ``python -m`` with this command says, in the example's folder."""
+        return subprocess.run(
+            [self.python, "-m", *command],
+            cwd=self.example,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     @contextmanager
     def serving(self, *command: str, **environment: str) -> Iterator[Server]:
         """The example on this server (``python -m`` what ``command`` says); gone afterwards in any case."""
-        server = Server(command, self.example, {**self.environment, **environment}, self.log)
+        server = Server(self.python, command, self.example, {**self.environment, **environment}, self.log)
         workers: set[int] = set()
         try:
             yield server
@@ -217,11 +238,90 @@ def request_facts(record: Any) -> tuple[Any, ...]:
     return request["id"], record.object.id, event, own["actor"]["id"], request["route"], request.get("status")
 
 
+class Environments:
+    """Virtual environments beside ours, made once from the package registry and kept for the next run.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def interpreter(version: str) -> str | None:
+        """The interpreter of a Python such as ``"3.12"``, if there is one here."""
+        root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+        for python in (shutil.which(f"python{version}"), *root.glob(f"{version}.*/bin/python")):
+            # One that answers: a shim on the path may stand for nothing.
+            if python and not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode:
+                return str(python)
+        return None
+
+    def python(self, requirements: Path, *without_theirs: str, base: str = sys.executable) -> str:
+        """The interpreter of an environment with auditbox and these requirements.
+
+        Args:
+            requirements: a file as pip takes it.
+            without_theirs: further packages, whose own requirements are left out.
+            base: the Python of which it is made.
+        """
+        said = (
+            base,
+            str(ROOT),
+            *without_theirs,
+            requirements.read_text(),
+            (ROOT / "pyproject.toml").read_text(),
+        )
+        made = self.folder / hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+        python = str(made / "bin" / "python")
+        with (self.folder / f"{made.name}.lock").open("w") as turn:  # another worker may be at it
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not (made / "complete").exists():
+                subprocess.run([base, "-m", "venv", "--clear", str(made)], check=True)
+                _install(python, "--editable", str(ROOT), "--requirement", str(requirements))
+                if without_theirs:
+                    _install(python, "--no-deps", *without_theirs)
+                (made / "complete").touch()
+        return python
+
+
+def _install(python: str, *what: str) -> None:
+    ended = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "from versions: none" in ended.stderr:
+        pytest.skip("the package registry cannot be reached")
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture(scope="session")
+def environments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    """In pytest's cache, or for this run only where that is off."""
+    cache = getattr(request.config, "cache", None)
+    if cache is not None:
+        return Environments(cache.mkdir("environments"))
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "environments"
+    folder.mkdir(exist_ok=True)
+    return Environments(folder)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The first of these waits until its environment is made."""
+    if "oldest" in getattr(getattr(item, "callspec", None), "params", {}).values():
+        item.add_marker(pytest.mark.timeout(400))
+
+
 @pytest.fixture
 def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The example of the folder in which the test stands, and an Audit API of its own."""
     with running() as emulator:
-        yield Stage(tmp_path, request.path.parent, emulator.url)
+        made = Stage(tmp_path, request.path.parent, emulator.url)
+        if getattr(request, "param", "newest") == "oldest":
+            made.python = request.getfixturevalue("environments").python(HERE / "oldest.txt")
+        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -26,10 +25,9 @@ from auditbox.outbox.inspection import Inspection
 
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
 WEB = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2", "app:web")
-# Its script, not "python -m celery": what SIGHUP starts anew is what stands in sys.argv.
-CELERY = (sys.executable, str(Path(sys.executable).with_name("celery")), "-A", "app")
 HERE, NAME = Path(__file__).parent, "shop@test"
 BOUND = 60.0
+BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 
 
 @contextmanager
@@ -105,7 +103,7 @@ class Partner:
 def working(stage: Any, partner: Partner | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A worker with four processes; gone afterwards in any case."""
     environment = {**os.environ, **stage.environment, **({"PARTNER": partner.url} if partner else {})}
-    command = (*CELERY, "worker", "--hostname", NAME, "--concurrency", "4", "--loglevel", "INFO")
+    command = (*celery(stage), "worker", "--hostname", NAME, "--concurrency", "4", "--loglevel", "INFO")
     with stage.log.open("ab") as log:
         worker = subprocess.Popen(
             command, cwd=HERE, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -116,6 +114,11 @@ def working(stage: Any, partner: Partner | None = None) -> Iterator[subprocess.P
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+
+
+def celery(stage: Any) -> tuple[str, ...]:
+    """Its script, not "python -m celery": what SIGHUP starts anew is what stands in sys.argv."""
+    return stage.python, str(Path(stage.python).with_name("celery")), "-A", "app"
 
 
 def ended(worker: subprocess.Popen[bytes]) -> int:
@@ -149,7 +152,7 @@ def busy_process(stage: Any, partner: Partner) -> int:
     """The worker process whose task waits for the partner."""
     assert partner.arrived.wait(BOUND)
     asked = subprocess.run(
-        [*CELERY, "inspect", "active", "--json", "--timeout", "30", "--destination", NAME],
+        [*celery(stage), "inspect", "active", "--json", "--timeout", "30", "--destination", NAME],
         cwd=HERE,
         env={**os.environ, **stage.environment},
         capture_output=True,
@@ -166,6 +169,7 @@ def expected(job: Any) -> tuple[Any, ...]:
     return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", None
 
 
+@BOTH
 def test_many_users_a_kill_and_a_restart(stage: Any, broker: str, make_jobs: Any, facts: Any) -> None:
     """A worker process killed in the middle of a task, then SIGHUP: each task that was done has its record.
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
 GUNICORN = ("gunicorn", "--bind", "fd://{fd}", "--preload", "--no-control-socket", "--workers", "4")
 WSGI = "django.core.wsgi:get_wsgi_application()"
@@ -21,6 +16,7 @@ THREADS = (*GUNICORN, "--worker-class", "gthread", "--threads", "4", WSGI)
 PATIENT = ("--timeout-worker-healthcheck", "60")
 UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--lifespan", "off", "--workers", "2", "--factory")
 ASGI = (*UVICORN, *PATIENT, "django.core.asgi:get_asgi_application")
+BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 SERVERS = pytest.mark.parametrize("command", [SYNC, THREADS, ASGI], ids=["sync", "gthread", "uvicorn"])
 
 
@@ -29,20 +25,8 @@ def environment(stage: Any, tmp_path: Path) -> dict[str, str]:
     """The project's settings, and a database with its tables."""
     made = {"DJANGO_SETTINGS_MODULE": "app", "DATABASE": str(tmp_path / "db.sqlite3")}
     stage.environment.update(made)
-    assert django(stage, "migrate", "--run-syncdb", "--verbosity", "0").returncode == 0
+    assert stage.run("django", "migrate", "--run-syncdb", "--verbosity", "0").returncode == 0
     return made
-
-
-def django(stage: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a management command of the project."""
-    return subprocess.run(
-        [sys.executable, "-m", "django", *arguments],
-        cwd=HERE,
-        env={**os.environ, **stage.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def expected(job: Any) -> tuple[Any, ...]:
@@ -51,6 +35,7 @@ def expected(job: Any) -> tuple[Any, ...]:
     return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", status
 
 
+@BOTH
 @SERVERS
 def test_many_users_a_kill_and_a_reload(
     stage: Any, environment: dict[str, str], make_jobs: Any, facts: Any, command: tuple[str, ...]
@@ -89,23 +74,18 @@ def test_failures_and_strangers(
     assert cancelled.documents["cancellation"]["order_number"] == "ORD-0001"
 
 
-@pytest.fixture
-def manage(stage: Any, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``manage("audit", "status")``."""
-    return lambda *arguments: django(stage, *arguments)
-
-
-def test_the_commands(stage: Any, manage: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+@BOTH
+def test_the_commands(stage: Any, environment: dict[str, str]) -> None:
     """``check`` finds nothing, and ``audit`` tells what waits and delivers it."""
-    assert manage("check", "--tag", "auditbox").returncode == 0
-    assert manage("audit", "flush").stdout == "nothing was captured yet\n"
+    assert stage.run("django", "check", "--tag", "auditbox").returncode == 0
+    assert stage.run("django", "audit", "flush").stdout == "nothing was captured yet\n"
     assert not stage.outbox.exists()
     headers = {"authorization": "Bearer USR-0556-8733"}
     with stage.serving(*SYNC, MPT_API_TOKEN="") as server:
         assert server.post("/orders/ORD-0001/ship", headers=headers).status_code == 200
         server.end()
-    waiting = manage("audit", "status", "--max-age", "0")
+    waiting = stage.run("django", "audit", "status", "--max-age", "0")
     assert waiting.returncode == 1
     assert "pending       1" in waiting.stdout
-    flushed = manage("audit", "flush", "--timeout", "60")
+    flushed = stage.run("django", "audit", "flush", "--timeout", "60")
     assert (flushed.returncode, flushed.stdout) == (0, "1 delivered, 0 pending, 0 dead letters\n"), flushed

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
+
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
 # uvicorn gives up a reload where a worker takes longer than 5 seconds to start: on a busy machine it may.
 PATIENT = ("--timeout-worker-healthcheck", "60")
 UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", *PATIENT, "app:app")
 HYPERCORN = ("hypercorn", "--bind", "fd://{fd}", "--workers", "2", "app:app")
+BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 
 
 def expected(job: Any) -> tuple[Any, ...]:
@@ -58,6 +61,7 @@ def test_the_only_process_is_killed(stage: Any, make_jobs: Any, facts: Any) -> N
     stage.check([*first, *second], answered, expected, facts)
 
 
+@BOTH
 def test_two_uvicorn_workers_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any) -> None:
     """One worker is killed half-way, then all are replaced gracefully: one record each, nobody else's."""
     killed, reloaded, last = (make_jobs(name, 40, WAYS) for name in ("killed", "reloaded", "last"))

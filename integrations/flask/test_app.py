@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
 GUNICORN = ("gunicorn", "--bind", "fd://{fd}", "--preload", "--no-control-socket")
 SYNC = (*GUNICORN, "--workers", "4", "app:app")
 THREADS = (*GUNICORN, "--workers", "4", "--worker-class", "gthread", "--threads", "4", "app:app")
+BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 
 
 def expected(job: Any) -> tuple[Any, ...]:
@@ -25,6 +20,7 @@ def expected(job: Any) -> tuple[Any, ...]:
     return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", status
 
 
+@BOTH
 @pytest.mark.parametrize("command", [SYNC, THREADS], ids=["sync", "gthread"])
 def test_many_users_a_kill_and_a_reload(
     stage: Any, make_jobs: Any, facts: Any, command: tuple[str, ...]
@@ -60,34 +56,18 @@ def test_failures_and_strangers(stage: Any) -> None:
     assert "cancelled" in failed.auditbox["outcome"]["error"]
 
 
-@pytest.fixture
-def flask_audit(stage: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``flask audit …`` for the application of this folder."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "flask", "audit", *arguments],
-            cwd=HERE,
-            env={**os.environ, **stage.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
-
-
-def test_the_commands(stage: Any, flask_audit: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+@BOTH
+def test_the_commands(stage: Any) -> None:
     """``flask audit`` tells what waits, delivers it, and touches no disk where nothing was captured."""
-    assert flask_audit("flush").stdout == "nothing was captured yet\n"
+    assert stage.run("flask", "audit", "flush").stdout == "nothing was captured yet\n"
     assert not stage.outbox.exists()
     headers = {"authorization": "Bearer USR-0556-8733"}
     with stage.serving(*GUNICORN, "app:app", MPT_API_TOKEN="") as server:
         assert server.post("/orders/ORD-0001/ship", headers=headers).status_code == 200
         server.end()
-    waiting = flask_audit("status", "--max-age", "0")
+    waiting = stage.run("flask", "audit", "status", "--max-age", "0")
     assert waiting.returncode == 1
     assert "pending       1" in waiting.stdout
-    flushed = flask_audit("flush", "--timeout", "60")
+    flushed = stage.run("flask", "audit", "flush", "--timeout", "60")
     assert (flushed.returncode, flushed.stdout) == (0, "1 delivered, 0 pending, 0 dead letters\n"), flushed
-    assert flask_audit("status").returncode == 0
+    assert stage.run("flask", "audit", "status").returncode == 0

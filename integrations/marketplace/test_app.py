@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,16 +39,35 @@ def claims(account: str) -> str:
     )
 
 
-@pytest.mark.parametrize("with_sdk", [False, True])
-def test_two_workers_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any, with_sdk: bool) -> None:
+@pytest.fixture
+def sdk(stage: Any, environments: Any) -> Any:
+    """The same stage with the extension that is built on the SDK, in an environment of its own."""
+    base = environments.interpreter("3.12")
+    if base is None:
+        pytest.skip("mpt-extension-sdk needs Python 3.12, and there is none here")
+    stage.example /= "sdk"
+    stage.python = environments.python(
+        stage.example / "requirements.txt", "mpt-extension-sdk==6.8.0", base=base
+    )
+    stage.environment.update(SDK)
+    return stage
+
+
+def test_two_workers_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any) -> None:
     """No shutdown hook, a worker killed, all replaced: one record each, with its own order and account."""
-    app, token, environment = "app:app", str, {}
-    if with_sdk:
-        pytest.importorskip("mpt_extension_sdk", reason="README.md says why it is not installed here")
-        stage.example /= "sdk"
-        app, token, environment = "shop_extension.asgi:app", claims, SDK
+    play(stage, make_jobs, facts, "app:app", str)
+
+
+@pytest.mark.timeout(400)  # the first time its environment is made
+def test_the_same_on_the_sdk(sdk: Any, make_jobs: Any, facts: Any) -> None:
+    """The real package's application, loggers, context variables and authentication."""
+    play(sdk, make_jobs, facts, "shop_extension.asgi:app", claims)
+
+
+def play(stage: Any, make_jobs: Any, facts: Any, app: str, token: Callable[[str], str]) -> None:
+    """One worker is killed half-way, then all are replaced gracefully."""
     killed, reloaded, last = (make_jobs(name, 40, WAYS) for name in ("killed", "reloaded", "last"))
-    with stage.serving(*UVICORN, app, **environment) as server:
+    with stage.serving(*UVICORN, app) as server:
         answered = stage.send(server, killed, {40: server.kill_worker}, token)
         before = server.workers()
         answered |= stage.send(server, reloaded, {20: server.reload}, token)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 WAYS = {"approve": "order.approved", "ship": "order.shipped"}
 UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2", "app:app")
+BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 
 
 def expected(job: Any) -> tuple[Any, ...]:
@@ -13,6 +16,7 @@ def expected(job: Any) -> tuple[Any, ...]:
     return job.id, job.order, WAYS[job.way], job.user, f"/orders/{{order_id}}/{job.way}", None
 
 
+@BOTH
 def test_many_users_a_kill_and_a_reload(stage: Any, make_jobs: Any, facts: Any) -> None:
     """One worker killed half-way, then a graceful reload: one record each, nobody else's."""
     killed, reloaded, last = (make_jobs(name, 40, WAYS) for name in ("killed", "reloaded", "last"))
