@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -54,6 +55,10 @@ if not settings.configured:
     )
     django.setup()
     defaults._default = None  # other tests of this process have trails of their own
+    with warnings.catch_warnings():
+        # Its own: before 1.4 it configures classes in the way of pydantic 1.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import ninja  # noqa: F401
 
 
 @pytest.fixture(scope="session")
