@@ -112,7 +112,7 @@ class Server:
 
     def wait_without(self, workers: set[int]) -> None:
         """Returns when none of these workers is left, and others are."""
-        until = time.monotonic() + BOUND
+        until = time.monotonic() + 1.5 * BOUND
         while (now := self.workers()) & workers or not now:
             assert time.monotonic() < until, (now, workers)
             time.sleep(0.05)  # they are no children of ours: there is nothing to wait on
@@ -136,6 +136,9 @@ class Stage:
             "AUDITBOX_OUTBOX": str(self.outbox),
             "MPT_API_BASE_URL": api,
             "MPT_API_TOKEN": TOKEN,
+            # By itself 5 seconds: uvicorn gives a reload up where a worker takes longer to start, as it may
+            # on a busy machine. It waits as long for a worker that was killed while it was asked.
+            "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "20",
         }
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:

@@ -12,10 +12,8 @@ GUNICORN = ("gunicorn", "--bind", "fd://{fd}", "--preload", "--no-control-socket
 WSGI = "django.core.wsgi:get_wsgi_application()"
 SYNC = (*GUNICORN, WSGI)
 THREADS = (*GUNICORN, "--worker-class", "gthread", "--threads", "4", WSGI)
-# uvicorn gives up a reload where a worker takes longer than 5 seconds to start: on a busy machine it may.
-PATIENT = ("--timeout-worker-healthcheck", "60")
 UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--lifespan", "off", "--workers", "2", "--factory")
-ASGI = (*UVICORN, *PATIENT, "django.core.asgi:get_asgi_application")
+ASGI = (*UVICORN, "django.core.asgi:get_asgi_application")
 BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 SERVERS = pytest.mark.parametrize("command", [SYNC, THREADS, ASGI], ids=["sync", "gthread", "uvicorn"])
 

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "cancel": "order.cancelled"}
-# uvicorn gives up a reload where a worker takes longer than 5 seconds to start: on a busy machine it may.
-PATIENT = ("--timeout-worker-healthcheck", "60")
-UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", *PATIENT, "app:app")
+UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "app:app")
 HYPERCORN = ("hypercorn", "--bind", "fd://{fd}", "--workers", "2", "app:app")
 BOTH = pytest.mark.parametrize("stage", ["newest", "oldest"], indirect=True)
 

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 WAYS = {"approve": "order.approved", "ship": "order.shipped", "process": "order.processed"}
-# uvicorn gives up a reload where a worker takes longer than 5 seconds to start: on a busy machine it may.
-PATIENT = ("--timeout-worker-healthcheck", "60")
-UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", *PATIENT, "--workers", "2")
+UVICORN = ("uvicorn", "--fd", "{fd}", "--no-access-log", "--workers", "2")
 SDK = {
     "MPT_API_TOKEN": "",
     "SDK_EXTENSION_API_KEY": "idt:EXT-1234-5678:secret",

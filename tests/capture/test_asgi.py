@@ -243,15 +243,21 @@ def test_strange_requests(records: CapturedRecords) -> None:
 
 
 def test_lifespan_and_unknown_scopes_pass() -> None:
-    """What is no request reaches the application as it is."""
+    """What is no request reaches the application as it is, and so do its messages the server."""
     seen: list[Any] = []
 
     async def app(asgi: Any, receive: Any, send: Any) -> None:
-        seen.append((asgi, receive, send, current_scope()))
+        seen.append((asgi, receive, current_scope()))
+        await send({"type": "some.message"})
 
-    asgi: dict[str, Any] = {"type": "lifespan"}
-    asyncio.run(AuditMiddleware(app, every="http.changed")(asgi, _receive, _receive))  # type: ignore[arg-type]
-    assert seen == [({"type": "lifespan"}, _receive, _receive, None)]
+    async def send(message: Any) -> None:
+        seen.append(message)
+
+    for kind in ("lifespan", "some.scope"):
+        seen.clear()
+        asgi: dict[str, Any] = {"type": kind}
+        asyncio.run(AuditMiddleware(app, every="http.changed")(asgi, _receive, send))  # type: ignore[arg-type]
+        assert seen == [({"type": kind}, _receive, None), {"type": "some.message"}]
 
 
 def test_websockets_pass_untouched(records: CapturedRecords) -> None:

@@ -447,12 +447,47 @@ def test_undeclared_events(
 ) -> None:
     """A mistyped event: an error at construction with the trail at hand, else before the first action."""
     trail = AuditTrail(tmp_path / "a.db", extension="shop", events=["order.changed"])
-    with pytest.raises(ConfigurationError, match=r"routes\['POST /orders/\{order_id\}'\].*order\.refused"):
-        serve(answer(), path=PATH, routes=ROUTES, trail=trail)
     monkeypatch.setattr(defaults, "_default", trail)
-    assert serve(answer(status=404), path=PATH, routes=ROUTES).status == 404
+    for given in (None, trail):
+        with pytest.raises(
+            ConfigurationError, match=r"routes\['POST /orders/\{order_id\}'\].*order\.refused"
+        ):
+            serve(answer(), path=PATH, routes=ROUTES, trail=given)
+    named = "auditbox.default._default"  # looked up when it is needed
+    assert serve(answer(status=404), path=PATH, routes=ROUTES, trail=named).status == 404
+    assert "requests that should be recorded will not be: " in caplog.text
     assert "order.refused" in caplog.text
-    assert serve(answer(status=404), path=PATH, routes=ROUTES, fail_closed=True).status == 503
+    assert serve(answer(status=404), path=PATH, routes=ROUTES, trail=named, fail_closed=True).status == 503
+
+
+def test_no_trail_at_all(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing tells at the start, the log names the way out; with fail_closed nothing is done."""
+    monkeypatch.setattr(defaults, "_default", None)
+    assert serve(answer(), path=PATH, routes=ROUTES).status == 200
+    assert "is lost: No trail is configured: call auditbox.configure(AuditTrail(...))" in caplog.text
+    assert serve(answer(), path=PATH, routes=ROUTES, fail_closed=True).status == 503
+
+
+@pytest.mark.parametrize("name", ["X-Tenant", "x-tenant"])
+def test_headers_by_any_name(serve: Serve, records: CapturedRecords, name: str) -> None:
+    """As HTTP has it; one that is absent is named as the rule names it."""
+    documents = {
+        "there": f"{{request.headers[{name}]}}",
+        "got": lambda request: request.headers.get(name),
+        "absent": lambda request: request.headers.get("X-Other", "none"),
+    }
+    rule = {**RULE, "documents": documents, "summary": "{request.headers[X-Other]}"}
+    serve(answer(), path=PATH, headers={"x-tenant": "acme"}, routes={"POST /orders/{order_id}": rule})
+    record = records.one()
+    assert record.documents is not None
+    assert {key: record.documents[key] for key in documents} == {
+        "there": "acme",
+        "got": "acme",
+        "absent": "none",
+    }
+    assert "KeyError: 'X-Other'" in record.auditbox["outcome"]["unresolved"]["summary"]
 
 
 @pytest.mark.parametrize(

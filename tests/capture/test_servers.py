@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+import auditbox
 from auditbox import default as defaults
 from auditbox.capture.asgi import AuditMiddleware
 from auditbox.capture.decorator import audited
@@ -396,20 +397,70 @@ def test_wrong_rules_keep_a_server_from_starting(tmp_path: Path) -> None:
     assert "routes['POST /orders/{order_id}']: template '{id}': there is no 'id'" in ended.stderr
 
 
+def started(app: Any) -> tuple[dict[str, Any], Exception | None]:
+    """What the application tells a server that starts it (and stops it again), and what it raises."""
+    sent: list[Any] = []
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> dict[str, str]:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    try:
+        asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a server gets it
+        return sent[0], error
+    return sent[0], None
+
+
 def test_undeclared_events_keep_a_server_from_starting(tmp_path: Path) -> None:
     """The trail is known when the server starts: a mistyped event is found there."""
     trail = AuditTrail(tmp_path / "a.db", extension="shop", events=["order.changed"])
     app = FastAPI()
     app.add_middleware(AuditMiddleware, trail=trail, every="order.chnged")
-    sent: list[Any] = []
+    told, error = started(app)
+    assert isinstance(error, ConfigurationError)
+    assert told["type"] == "lifespan.startup.failed"
+    assert "order.chnged" in told["message"]
 
-    async def receive() -> dict[str, str]:
-        return {"type": "lifespan.startup"}
 
-    async def send(message: Any) -> None:
-        sent.append(message)
+@pytest.mark.parametrize("late", [None, "order.changed", "order.chnged"])
+def test_a_trail_that_is_made_while_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str | None
+) -> None:
+    """The application's own startup may; then it has to be there. If not, the application is left as ever."""
+    monkeypatch.setattr(defaults, "_default", None)
+    ended: list[str] = []
 
-    with pytest.raises(ConfigurationError):
-        asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
-    assert sent[0]["type"] == "lifespan.startup.failed"
-    assert "order.chnged" in sent[0]["message"]
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if late:
+            auditbox.configure(AuditTrail(tmp_path / "a.db", extension="shop", events=[late]))
+        try:
+            yield
+        finally:
+            ended.append("cleaned up")
+
+    app = FastAPI(lifespan=lifespan)
+    app.add_middleware(AuditMiddleware, every="order.changed")
+    told, error = started(app)
+    assert ended == ["cleaned up"]
+    if late == "order.changed":
+        assert (told["type"], error) == ("lifespan.startup.complete", None)
+        return
+    assert isinstance(error, ConfigurationError)
+    assert told["type"] == "lifespan.startup.failed"
+    said = (
+        "AuditMiddleware: every: " if late else "AuditMiddleware: No trail is configured: call auditbox.conf"
+    )
+    assert told["message"].startswith(said)
+
+
+def test_without_rules_no_trail_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only context is bound then."""
+    monkeypatch.setattr(defaults, "_default", None)
+    app = FastAPI()
+    app.add_middleware(AuditMiddleware, routes={"POST /orders": None})
+    assert started(app) == ({"type": "lifespan.startup.complete"}, None)

@@ -12,13 +12,11 @@ from auditbox.capture.http import Auditor
 from auditbox.capture.http_bodies import Body
 from auditbox.capture.http_exchange import Exchange
 from auditbox.capture.http_refusal import Refusal
-from auditbox.capture.request import Request
+from auditbox.capture.lifespan import Lifespan, Message, Receive, Send
+from auditbox.capture.request import Headers, Request
 from auditbox.errors import ConfigurationError
 
 AsgiScope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 logger = logging.getLogger("auditbox.capture")
@@ -45,8 +43,7 @@ class AuditMiddleware(Auditor[ASGIApp]):
     add the bodies to the documents, redacted, the latter at the end. None in place of a rule: such
     requests are never recorded.
 
-    Starlette and FastAPI build their middleware when the server starts: what is wrong with the rules then
-    keeps the server from starting.
+    What is wrong with the rules, and a trail that is missing, keeps the server from starting.
 
     Args:
         app: the application.
@@ -74,7 +71,7 @@ class AuditMiddleware(Auditor[ASGIApp]):
         """Serves one connection."""
         kind = asgi["type"]
         if kind == "lifespan":
-            await self._lifespan(asgi, receive, send)
+            await Lifespan(self._check_start, receive, send).run(self.app, asgi)
             return
         if self._broken is not None:
             raise self._broken
@@ -116,17 +113,10 @@ class AuditMiddleware(Auditor[ASGIApp]):
             exchange.finished(complete=asgi["type"] == "websocket" and exchange.request.status is not None)
             await exchange.arecord()
 
-    async def _lifespan(self, asgi: AsgiScope, receive: Receive, send: Send) -> None:
-        """What is wrong keeps the server from starting, as far as it is known by then."""
-        try:
-            if self._broken is not None:
-                raise self._broken
-            self.check()
-        except ConfigurationError as error:
-            await receive()
-            await send({"type": "lifespan.startup.failed", "message": f"AuditMiddleware: {error}"})
-            raise
-        await self.app(asgi, receive, send)
+    def _check_start(self, started: bool) -> None:
+        if self._broken is not None:
+            raise self._broken
+        self.check(started=started)
 
     def _refuse_to_start(self, error: ConfigurationError) -> None:
         """At once, or with the lifespan where servers would swallow what is raised now."""
@@ -153,8 +143,8 @@ class AsgiRequest(Request):
         tail = getattr(asgi.get("route"), "path", None)
         return tail if type(tail) is str else None, asgi.get("path_params") or {}
 
-    def _read_headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
+    def _read_headers(self) -> Headers:
+        headers = Headers()
         for name, value in self.scope["headers"]:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text

@@ -30,8 +30,8 @@ class Auditor(Generic[App]):
             :class:`~auditbox.capture.asgi.AuditMiddleware`.
 
     Raises:
-        ConfigurationError: a rule, template or address that cannot work; an event that the trail which was
-            passed does not declare.
+        ConfigurationError: a rule, template or address that cannot work; an event that the trail, as far as
+            there is one, does not declare.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Auditor(Generic[App]):
             self.find: Callable[[], AuditTrail] = trail_finder(trail)
             self.rules = Rules(routes, every, statuses, actor)
             self.proxies = Proxies(trusted_proxies, forwarded_header)
-            if isinstance(trail, AuditTrail):
+            if not isinstance(trail, str):  # a name may lead to a module that is still being imported
                 self.check()
         except ConfigurationError as error:
             self._refuse_to_start(error)
@@ -64,18 +64,24 @@ class Auditor(Generic[App]):
         """What is wrong with the arguments."""
         raise error
 
-    def check(self) -> None:
-        """Raises if a rule names an event that the trail would refuse; nothing where there is no trail yet.
+    def check(self, *, started: bool = False) -> None:
+        """Raises if a rule names an event that the trail would refuse.
+
+        Args:
+            started: whether the application is ready to serve, so that there has to be a trail by now if
+                anything is to be recorded.
 
         Raises:
             ConfigurationError: as said, or a dotted name of a trail that leads nowhere.
         """
         try:
-            self._look_at(self.find())
+            trail = self.find()
         except NoTrail:
+            if started and not self.rules.record_nothing:
+                raise
             return
-        if self._wrong is not None:
-            raise self._wrong
+        if (wrong := self._wrong_with(trail)) is not None:
+            raise wrong
 
     def refusal(self, exchange: Exchange) -> Refusal | None:
         """Why the request must not be served: ``fail_closed``, and its record could not be stored."""
@@ -83,8 +89,8 @@ class Auditor(Generic[App]):
             trail = self.find()
         except AuditboxError as error:
             return refused(exchange.request, error) if self._fail_closed else None
-        if trail is not self._checked:
-            self._look_at(trail)
+        if trail is not self._checked and (wrong := self._wrong_with(trail)) is not None:
+            logger.error("requests that should be recorded will not be: %s", wrong)
         if not (trail.fail_closed if self._fail_closed is None else self._fail_closed):
             return None
         try:
@@ -96,14 +102,12 @@ class Auditor(Generic[App]):
             return refused(exchange.request, error)
         return None
 
-    def _look_at(self, trail: AuditTrail) -> None:
-        """Finds out once for each trail whether it would refuse an event, and says so."""
-        if trail is self._checked:
-            return
-        self._wrong = _undeclared(self.rules, trail) if isinstance(trail, AuditTrail) else None
-        self._checked = trail
-        if self._wrong is not None:
-            logger.error("requests that should be recorded will not be: %s", self._wrong)
+    def _wrong_with(self, trail: AuditTrail) -> ConfigurationError | None:
+        """Whether this trail would refuse an event; found out once."""
+        if trail is not self._checked:
+            self._wrong = _undeclared(self.rules, trail) if isinstance(trail, AuditTrail) else None
+            self._checked = trail
+        return self._wrong
 
 
 def _undeclared(rules: Iterable[Rule], trail: AuditTrail) -> ConfigurationError | None:

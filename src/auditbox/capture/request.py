@@ -16,6 +16,19 @@ _LONGEST_TEXT = 512
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
+class Headers(dict[str, str]):
+    """Headers by their names in small letters, found by a name in any."""
+
+    def __missing__(self, name: str) -> str:
+        if (lowered := name.lower()) != name and lowered in self:
+            return self[lowered]
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As every mapping's, without an exception for what is absent."""
+        return self[name] if name in self or name.lower() in self else default
+
+
 class Request(ABC):
     """One request, as the callables of a rule get it: once the application has answered it.
 
@@ -68,7 +81,7 @@ class Request(ABC):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers by their names in small letters; several of one name are joined with a comma."""
+        """The headers, by names in small or other letters; several of one name are joined with a comma."""
         if self._read is None:
             self._read = self._read_headers()
         return self._read

@@ -165,6 +165,8 @@ class Rules:
         }
         self._any_method = self._by_method.get("*", [])
         self._every = None if every is None else Rule(every, "every", None, self._defaults)
+        self.record_nothing = self._choose is None and not any(True for _ in self)
+        """Whether no request is ever recorded."""
         self.want_bodies = any(rule.request_body or rule.response_body for rule in self)
         """Whether any rule asks for bodies."""
 

@@ -10,7 +10,7 @@ from auditbox.capture.http import Auditor
 from auditbox.capture.http_exchange import Exchange
 from auditbox.capture.paths import braced
 from auditbox.capture.request import Request
-from auditbox.capture.wsgi_parts import Answer, Headers, KeptInput, is_whole, leave_whole, length_of
+from auditbox.capture.wsgi_parts import Answer, EnvironHeaders, KeptInput, is_whole, leave_whole, length_of
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -85,8 +85,8 @@ class WsgiRequest(Request):
                 self._route, self._params = braced(rule), getattr(request, "view_args", None) or {}
         return self._route, self._params
 
-    def _read_headers(self) -> Headers:
-        return Headers(self.scope)
+    def _read_headers(self) -> EnvironHeaders:
+        return EnvironHeaders(self.scope)
 
     def _peer(self) -> str | None:
         return self.scope.get("REMOTE_ADDR") or None

@@ -12,14 +12,17 @@ from auditbox.capture.http_exchange import Exchange
 _END: Any = object()
 
 
-class Headers(Mapping[str, str]):
+class EnvironHeaders(Mapping[str, str]):
     """The headers of a request by their names in small letters, read from its environment."""
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
-        return str(self._environ[_key(name)])
+        try:
+            return str(self._environ[_key(name)])
+        except KeyError:
+            raise KeyError(name) from None  # as it was asked for
 
     def get(self, name: str, default: Any = None) -> Any:
         """As every mapping's, without an exception for what is absent."""

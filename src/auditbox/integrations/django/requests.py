@@ -10,7 +10,7 @@ from django.http import FileResponse, HttpResponse
 
 from auditbox.capture.address import Proxies
 from auditbox.capture.paths import braced
-from auditbox.capture.request import Request
+from auditbox.capture.request import Headers, Request
 from auditbox.capture.wsgi_parts import KeptInput
 from auditbox.integrations.django.routing import routed
 
@@ -37,7 +37,7 @@ class DjangoRequest(Request):
         return (None if found is None else braced(found)), params
 
     def _read_headers(self) -> Mapping[str, str]:
-        return {name.lower(): value for name, value in self.django.headers.items()}
+        return Headers((name.lower(), value) for name, value in self.django.headers.items())
 
     def _peer(self) -> str | None:
         address: str | None = self.django.META.get("REMOTE_ADDR")
