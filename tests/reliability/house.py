@@ -229,9 +229,11 @@ class House:
         assert verdict.safe, f"nothing was captured\n{self.logs()}"
         return verdict
 
-    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+    def until(
+        self, condition: Callable[[], Any], what: str, patience: float = PATIENCE, every: float = 0.02
+    ) -> None:
         """Waits until something outside has come about."""
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, f"{what}: never\n{self.logs()}"
-            time.sleep(0.02)
+            time.sleep(every)

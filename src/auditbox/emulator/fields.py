@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 
@@ -107,3 +107,12 @@ def dig(value: Any, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of an object with their dotted paths; what stands in a column of its own is left whole."""
+    for name, part in value.items():
+        if isinstance(part, dict) and name != "documents":
+            yield from leaves(part, f"{prefix}{name}.")
+        else:
+            yield prefix + name, part

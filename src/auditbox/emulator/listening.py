@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from auditbox.emulator.strikes import TRANSPORT
 from auditbox.errors import ConfigurationError
@@ -19,7 +19,7 @@ from auditbox.errors import ConfigurationError
 _log = logging.getLogger(__name__)
 
 
-class Protocol(H11Protocol):
+class Protocol(HttpToolsProtocol):
     """Hands the connection to the application, which must be able to break it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ def address_of(peer: str | None, headers: Mapping[str, str]) -> str | None:
     return str(address) if address is not None else peer
 
 
+@functools.lru_cache(maxsize=1024)  # the same few callers, again and again
 def _address(text: str) -> Address | None:
     try:
         return ipaddress.ip_address(text)

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from auditbox.emulator.fields import RECORDS, Table, dig, nest
+from auditbox.emulator.fields import RECORDS, Table, leaves, nest
 from auditbox.emulator.rql.match import like
 from auditbox.errors import ConfigurationError
 
@@ -88,7 +88,8 @@ class Store:
         text = None if documents is None else json.dumps(documents, ensure_ascii=False)
         while True:
             whole = record if record.get("id") else {"id": new_id("AUD", 4), **record}
-            row = [dig(whole, path) for path in _PATHS]
+            found = dict(leaves(whole))
+            row = [found.get(path) for path in _PATHS]
             try:
                 self.db.execute(INSERT_RECORD, [*row, audience, text])
             except sqlite3.IntegrityError:
