@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import gc
 import hashlib
 import ipaddress
@@ -16,6 +17,7 @@ import itertools
 import json
 import numbers
 import pathlib
+import signal
 import threading
 import types
 import uuid
@@ -29,6 +31,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditbox.encoding import Json, cut, plain, raw_encoder, to_json
+from auditbox.redaction import Redaction
 
 
 class Colour(enum.Enum):
@@ -518,3 +521,79 @@ def test_base64_gives_back_the_bytes() -> None:
     """Bytes that are no text survive whole."""
     octets = bytes(range(256))
     assert base64.b64decode(str(plain(octets)).removeprefix("[base64] ")) == octets
+
+
+class TimeLimit(Exception):
+    """What a soft time limit raises."""
+
+
+class Interrupted:
+    """A value whose own code is interrupted by a signal."""
+
+    def __init__(self, handled: bool) -> None:
+        self.handled = handled
+
+    def __repr__(self) -> str:
+        if self.handled:
+            signal.raise_signal(signal.SIGUSR1)
+        raise TimeLimit
+
+
+class Limit:
+    """A handler of each kind that there may be."""
+
+    def method(self, *_: object) -> None:
+        raise TimeLimit
+
+    def __call__(self, *_: object) -> None:
+        raise TimeLimit
+
+
+HANDLERS = {
+    "function": lambda *_: Limit().method(),
+    "method": Limit().method,
+    "partial": functools.partial(Limit().method, 1),
+    "object": Limit(),
+}
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+@pytest.mark.parametrize("encode", [plain, to_json, Redaction().encode, Redaction().clean])
+def test_what_a_signal_handler_raises_is_not_taken_for_the_values_own(encode: Any, kind: str) -> None:
+    """A time limit that falls while a value is read reaches whoever set it; the value's own does not."""
+    before = signal.signal(signal.SIGUSR1, HANDLERS[kind])
+    try:
+        for value in (Interrupted(True), {"deep": [Interrupted(True)]}):
+            with pytest.raises(TimeLimit):
+                encode(value)
+        encode({"deep": [Interrupted(False)]})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_time_limit_that_falls_anywhere_while_a_record_is_encoded_is_raised() -> None:
+    """Two hundred of them, at any instruction of the fast way."""
+    fell = 0
+
+    def limit(*_: object) -> None:
+        nonlocal fell
+        fell += 1
+        raise TimeLimit
+
+    redaction, raised = Redaction(), 0
+    value = {"order": {"id": "ORD-1", "lines": [{"n": n, "none": None, "x": 1.5} for n in range(20)]}}
+    before = signal.signal(signal.SIGALRM, limit)
+    gc.disable()  # Python ignores what is raised in a collector's callback
+    try:
+        for number in range(200):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 1e-6)
+                while fell == number:
+                    redaction.encode(value)
+            except TimeLimit:
+                raised += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
+        signal.signal(signal.SIGALRM, before)
+    assert raised == fell == 200

@@ -202,14 +202,19 @@ def test_a_file_that_is_no_outbox_is_found_wherever_it_is_first_used(tmp_path: P
         {"check": trail.check, "with": trail.__enter__, "record": lambda: trail.record("x.y", object=ORDER)}[
             use
         ]()
+    assert trail.close() == (0, 0, 0)
     assert path.read_bytes() == b"somebody's notes " * 100
 
 
 def test_another_destination_on_the_same_file_is_refused(tmp_path: Path) -> None:
-    """Entries for one API never go to another."""
+    """Entries for one API never go to another; and who captured nothing there has nothing to close."""
     AuditTrail(tmp_path / "audit.db", sink=URL, token=TOKEN, extension="shop").outbox.ready()
+    other = AuditTrail(tmp_path / "audit.db", sink="https://other.example.com", token=TOKEN, extension="shop")
     with pytest.raises(WrongDestination, match="one outbox per destination"):
-        AuditTrail(tmp_path / "audit.db", sink="https://other.example.com", token=TOKEN).check()
+        other.check()
+    with pytest.raises(WrongDestination):
+        other.record("order.approved", object=ORDER)
+    assert other.close() == (0, 0, 0)
 
 
 def test_a_missing_token_fails_the_check_and_no_capture(tmp_path: Path) -> None:

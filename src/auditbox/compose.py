@@ -14,7 +14,7 @@ from time import time_ns
 from typing import Any
 
 from auditbox.context import Scope, current_scope, current_trace
-from auditbox.encoding import LONE_SURROGATE, cut, plain, to_json, unused
+from auditbox.encoding import LONE_SURROGATE, cut, is_interruption, plain, to_json, unused
 from auditbox.errors import ConfigurationError, RecordError
 from auditbox.names import Events, check_object_id, is_object_id
 from auditbox.outbox.base import Draft
@@ -241,7 +241,9 @@ def _mapping(documents: Any) -> dict[str, Any]:
         raise RecordError("documents", "auditbox", "this name is reserved for what auditbox adds itself")
     try:
         return {**documents}
-    except Exception:  # noqa: BLE001 - keys that are no texts, a thread that changes it, a mapping that fails
+    except Exception as error:  # keys that are no texts, a thread that changes it, a mapping that fails
+        if is_interruption(error):
+            raise
         copied = plain(documents)
         return copied if isinstance(copied, dict) else {"documents": copied}
 

@@ -262,7 +262,7 @@ def test_retention_forgets_what_is_settled_but_never_the_newest(make: Make) -> N
     outbox = make(keep_delivered=0)
     outbox.append([draft(f"L{n}") for n in range(10)])
     assert deliver(outbox) == 10
-    assert outbox.retain() == 9
+    outbox.retain()
     assert rows(outbox.path, "SELECT seq FROM entry") == [(10,)]
     outbox.append([draft()])
     assert outbox.last_seq() == 11

@@ -39,7 +39,8 @@ class Bench:
     """A relay whose sends happen at once, and a clock that only the test moves."""
 
     def __init__(self, path: Path, **policy: Any) -> None:
-        self.outbox, self.sink = SqliteOutbox(path), FakeSink()
+        # Its clock begins in 1970: upkeep's, which is the machine's, would forget what is delivered.
+        self.outbox, self.sink = SqliteOutbox(path, keep_delivered=1e12), FakeSink()
         defaults: dict[str, Any] = {
             "backoff": Backoff(first=1, longest=8), "pause": Backoff(first=1, longest=8), "verify_after": 5.0,
         }  # fmt: skip
@@ -267,6 +268,62 @@ def test_a_500_that_stays_is_a_dead_letter_only_while_others_succeed(bench: Call
         b.capture("B")
         b.run(6.0)
     assert [id for id, _ in b.dead] == ["id-1"]
+
+
+def test_only_500s_count_towards_giving_up(bench: Callable[..., Bench]) -> None:
+    """Timeouts and 502s are nobody's verdict on the record, however many of them there were."""
+    b = bench(max_attempts=3)
+    b.sink.stores_unclear = False
+    failed, gateway = (Unclear(Problem(str(status), status=status)) for status in (500, 502))
+    silent = Unclear(Problem("no answer"))
+    (id,) = b.capture("A", outcomes=(*[gateway, silent] * 5, failed, silent, Refused(NO), gateway, failed))
+    for _ in range(25):
+        b.capture("B")
+        b.run(6.0)
+    assert b.dead == []
+    assert b.sends.count(id) == 16
+    assert b.sink.stored.count(id) == 1
+
+
+def test_500s_count_anew_after_a_replay(bench: Callable[..., Bench]) -> None:
+    """Whoever replays a dead letter gives it as many attempts as it had."""
+    b = bench(max_attempts=3)
+    b.sink.stores_unclear = False
+    (id,) = b.capture("A", outcomes=tuple(Unclear(Problem("500", status=500)) for _ in range(50)))
+    for times in (1, 2):
+        for _ in range(12):
+            b.capture("B")
+            b.run(6.0)
+        assert [letter[1] for letter in b.outbox.dead_letters()] == [id]
+        assert b.sends.count(id) == 3 * times
+        b.outbox.replay(b.outbox.dead_letters(), b.now)
+
+
+def test_an_object_that_is_throttled_alone_waits_alone(bench: Callable[..., Bench]) -> None:
+    """It is tried less and less often, nobody behind it starves, and it goes when it is let through."""
+    b = bench(backoff=Steady(first=1, longest=64), pause=Steady(first=1, longest=8))
+    (id,) = b.capture("A", outcomes=(Paused(NO, "throttled"),) * 500)
+    for _ in range(300):
+        b.capture("B")
+        b.run(1.0)
+    b.run(10.0)
+    assert b.states() == {"retry": 1, "delivered": 300, "dead": 0}
+    assert 5 <= b.sends.count(id) <= 14
+    b.sink.script[id] = []
+    b.run(65.0)
+    assert b.states() == {"delivered": 301, "dead": 0}
+
+
+def test_a_sink_that_throttles_everything_is_gone_on_with_when_its_pause_ends(
+    bench: Callable[..., Bench],
+) -> None:
+    """However often it has said so: a wait of its own is for what is limited while others are not."""
+    b = bench(backoff=Steady(first=1, longest=512), pause=Steady(first=1, longest=8))
+    b.capture("A", outcomes=(Paused(NO, "throttled"),) * 40)
+    for _ in range(320):
+        b.run(1.0)
+    assert len(b.sends) == 41
+    assert b.states() == {"delivered": 1, "dead": 0}
 
 
 class Steady(Backoff):

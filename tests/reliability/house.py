@@ -7,6 +7,7 @@ import os
 import random
 import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -51,12 +52,16 @@ class Server:
         return found
 
     def kill(self) -> None:
-        """The outage: nobody listens any more."""
+        """The outage: nobody listens any more, and nobody else comes to listen there meanwhile."""
         self._process.kill()
+        self._placeholder = socket.socket()
+        self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._placeholder.bind(("127.0.0.1", self._port))
 
     def restart(self) -> None:
         """At the same address, with what it had stored."""
         self._process = start_process(port=self._port, db=str(self.database))
+        self._placeholder.close()
 
     def stop(self) -> None:
         """For good."""

@@ -134,9 +134,12 @@ def test_a_token_that_is_refused_goes_to_a_thread(server: Server) -> None:
     flight = sink.flight()
     assert flight.launch(delivery(2))
     assert _all(flight, 1) == {2: None}
+    assert not flight.launch(delivery(3)), "with a token that is known to be refused"
     assert sink.send(delivery(2)) == Sent("AUD-1")
     assert flight.launch(delivery(3))
     assert _all(flight, 1) == {3: Sent("AUD-1")}
+    sent = [exchange.headers["authorization"].removeprefix("Bearer ") for exchange in server.requests]
+    assert sent == ["old", "old", "new", "new"]
     flight.close()
     sink.close()
 

@@ -28,17 +28,18 @@ class Token:
             raise ConfigurationError(f"token=: a string, a Path or a callable, not {type(source).__name__}")
         self._source = checked(source) if isinstance(source, str) else source
         self._value: str | None = None
+        self._refused = False
         self._lock = threading.Lock()
 
     def get(self) -> str:
-        """The token, the same one until it is renewed.
+        """The token, the same one until it is renewed; asked for anew where it is :meth:`refuse`d.
 
         Raises:
             ConfigurationError: there is none, the file cannot be read, the callable failed, or what came
                 cannot be a token.
         """
         value = self._value
-        return self.renew(value) if value is None else value
+        return self.renew(value) if value is None or self._refused else value
 
     def renew(self, refused: str | None = None) -> str:
         """The token, asked for anew; called after a 401.
@@ -52,13 +53,18 @@ class Token:
         """
         with self._lock:
             if self._value is None or self._value == refused or refused is None:
-                self._value = checked(self._ask())
+                self._value, self._refused = checked(self._ask()), False
             return self._value
+
+    def refuse(self, token: str) -> None:
+        """Says that a token was not accepted: the next one who needs it asks anew. Does not block."""
+        if self._value == token:
+            self._refused = True
 
     @property
     def known(self) -> str | None:
-        """The token, if it was asked for already."""
-        return self._value
+        """The token, if it was asked for already and is not refused."""
+        return None if self._refused else self._value
 
     @property
     def renewable(self) -> bool:

@@ -1,4 +1,5 @@
-"""Any value to plain JSON, plain JSON to bytes, and both to a bounded size. Nothing here raises.
+"""Any value to plain JSON, plain JSON to bytes, and both to a bounded size. Nothing here raises, or swallows
+what a signal handler has raised meanwhile.
 
 What cannot be encoded is never silently lost: it is replaced by a text that begins with a mark in brackets
 (``[repr]``, ``[recursion]``, ``[too deep]``, ``[too large]``, ``[unreadable]``, ``[base64]``, ``[cut]``).
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from auditbox.encoding.convert import key_text, plain, unused
 from auditbox.encoding.cutting import cut
+from auditbox.encoding.interruptions import is_interruption
 from auditbox.encoding.remembered import remembered
 from auditbox.encoding.types import LEAST, MOST, Json
 from auditbox.encoding.wire import LONE_SURROGATE, fast_encoder, importing, raw_encoder, to_json
@@ -20,6 +22,7 @@ __all__ = [
     "cut",
     "fast_encoder",
     "importing",
+    "is_interruption",
     "key_text",
     "plain",
     "raw_encoder",

@@ -19,6 +19,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from auditbox.encoding.interruptions import is_interruption
 from auditbox.encoding.types import LEAST, MOST, Json
 
 _MAX_DEPTH = 100
@@ -59,7 +60,9 @@ class _Conversion:
                 return self.convert(value._value_, depth + 1)
             is_whole, read = _KNOWN.get(kind) or _learn(kind)
             return read(value) if is_whole else self._container(value, read, depth)
-        except Exception:  # noqa: BLE001 - the value's own code may raise anything, and the record must live
+        except Exception as error:  # the value's own code may raise anything, and the record must live
+            if is_interruption(error):
+                raise
             return f"[unreadable] {_name(kind)}"
 
     def _container(self, value: object, read: Callable[[Any], Any], depth: int) -> Json:
@@ -160,7 +163,9 @@ def _field_names(kind: type) -> list[str] | None:
 def _exception(error: BaseException) -> dict[str, Any]:
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - __str__ of a foreign exception
+    except Exception as again:  # __str__ of a foreign exception
+        if is_interruption(again):
+            raise
         message = "[unreadable]"
     said: dict[str, Any] = {"type": _name(type(error)), "message": message}
     if error.__cause__ is not None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from auditbox.encoding.convert import plain
+from auditbox.encoding.interruptions import is_interruption
 from auditbox.encoding.types import Json
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -54,7 +55,9 @@ def to_json(value: Json) -> bytes:
     """
     try:
         return raw_encoder()(value)
-    except Exception:  # noqa: BLE001 - whatever pydantic-core says, the record must be encoded
+    except Exception as error:  # whatever pydantic-core says, the record must be encoded
+        if is_interruption(error):
+            raise
         return _patient_json(plain(value))
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any
 
-from auditbox.encoding import LEAST, MOST, Json, key_text, plain, remembered, to_json, unused
+from auditbox.encoding import LEAST, MOST, Json, is_interruption, key_text, plain, remembered, to_json, unused
 from auditbox.errors import ConfigurationError
 from auditbox.redaction.names import WORDS, SensitiveKeys
 from auditbox.redaction.prefilter import Prefilter, is_platform_object
@@ -97,7 +97,9 @@ class Redaction:
         root: list[Any] = [value]
         try:
             nodes, texts = self._copied(root, _MANY)
-        except Exception:  # noqa: BLE001 - a key's own __hash__ or __eq__ may do this
+        except Exception as error:  # a key's own __hash__ or __eq__ may do this
+            if is_interruption(error):
+                raise
             nodes = []
         if not 0 < len(nodes) <= _MANY:
             root = [plain(value)]

@@ -6,7 +6,7 @@ import marshal
 import re
 from collections.abc import Callable
 
-from auditbox.encoding import fast_encoder, raw_encoder
+from auditbox.encoding import fast_encoder, is_interruption, raw_encoder
 from auditbox.redaction.prefilter import IGNORED, REDUCED, Prefilter
 
 _HUGE_INTEGER = re.compile(rb"[0-9]{19}")
@@ -35,7 +35,11 @@ def quick_encoder(prefilter: Prefilter) -> Callable[[object], bytes | None]:
                 body = encode_exactly(value)
                 reduced = body.translate(REDUCED, IGNORED)
             return None if is_likely(reduced) or _HUGE_INTEGER.search(body) else body
-        except Exception:  # noqa: BLE001 - whatever it is, it takes the long way
+        except (TypeError, ValueError):  # as encoders say that they do not know a value
+            return None
+        except Exception as error:  # whatever else it is, it takes the long way
+            if is_interruption(error):
+                raise
             return None
 
     return quick_json

@@ -47,10 +47,10 @@ class Breaker:
     def wants_another(self) -> bool:
         """Whether the next probe should be about something that was not tried yet.
 
-        What was refused is due again and again: were each probe one of these, ten hidden objects would keep
-        all others waiting for ever. So every second probe of a wrong address is a new one.
+        What was refused is due again and again: were each probe one of these, ten hidden objects, or one that
+        is limited by itself, would keep all others waiting for ever. So every second probe is a new one.
         """
-        return self.cause == "misdirected" and self._opened % 2 == 1
+        return self.cause in ("misdirected", "throttled") and self._opened % 2 == 1
 
     def succeeded(self) -> None:
         """The sink took something: closed."""

@@ -13,6 +13,7 @@ from auditbox.sinks.base import (
     Missing,
     NotSent,
     Paused,
+    Problem,
     Refused,
     Rejected,
     SendOutcome,
@@ -57,23 +58,23 @@ class Judge:
                 self._succeeded(now)
                 return Dead(seq, self._verify_due(now), problem.to_json())
             case Refused(problem):
-                return self._refuse(claim, problem.to_json(), now)
+                return self._refuse(claim, _told(claim, problem), now)
             case NotSent(problem):
                 self.breaker.open(now.monotonic, "unreachable", problem.reason)
-                return self._again(claim, problem.to_json(), now)
+                return self._again(claim, _told(claim, problem), now)
             case Paused():
                 return self._paused(claim, outcome, now)
             case Unclear():
                 return self._unclear(claim, outcome, now)
             case Unreadable(problem):
                 self.breaker.succeeded()
-                return self._unreadable(claim, problem.to_json(), now)
+                return self._unreadable(claim, _told(claim, problem), now)
             case Later(problem, cause, wait):
                 if cause is not None:
                     self.breaker.open(now.monotonic, cause, problem.reason, wait)
                 else:
                     self.breaker.failed(now.monotonic, problem.reason)
-                return self._look_up_later(claim, problem.to_json(), now)
+                return self._look_up_later(claim, _told(claim, problem), now)
 
     def _succeeded(self, now: Now) -> None:
         self.breaker.succeeded()
@@ -95,11 +96,22 @@ class Judge:
         return NotFound(seq)
 
     def _paused(self, claim: Claim, outcome: Paused, now: Now) -> Settlement:
-        error = outcome.problem.to_json()
+        error = _told(claim, outcome.problem)
         self.breaker.open(now.monotonic, outcome.cause, outcome.problem.reason, outcome.wait)
         if outcome.cause == "misdirected" or outcome.doubtful:
             return self._misdirected(claim, error, outcome.doubtful, now)
+        if outcome.cause == "throttled":
+            return self._throttled(claim, error, now)
         return self._again(claim, error, now)
+
+    def _throttled(self, claim: Claim, error: dict[str, Any], now: Now) -> Retry:
+        """A server may limit one object alone. While it takes others in between, this one has a wait of its
+        own that grows, or it would be what each pause ends with and begins with."""
+        times = (claim.error or {}).get("times")
+        if self.breaker.opened > 1:
+            return self._again(claim, error if times is None else {**error, "times": times}, now)
+        wait = self._longer_wait(claim, error)
+        return Retry(claim.entry.seq, now.wall + wait, now.monotonic + wait, error, attempted=False)
 
     def _misdirected(self, claim: Claim, error: dict[str, Any], doubtful: bool, now: Now) -> Settlement:
         """A gateway may answer so about one object alone, for ever: so each has, beside the sink's pause,
@@ -134,12 +146,15 @@ class Judge:
         return Retry(seq, now.wall + wait, now.monotonic + wait, error, refused_at=since)
 
     def _unclear(self, claim: Claim, outcome: Unclear, now: Now) -> Settlement:
-        error = outcome.problem.to_json()
+        error = _told(claim, outcome.problem)
         if outcome.pauses:
             self.breaker.open(now.monotonic, "failing", outcome.problem.reason, outcome.wait)
         else:
             self.breaker.failed(now.monotonic, outcome.problem.reason)
-        exhausted = claim.attempts + 1 >= self.policy.max_attempts and outcome.problem.status == 500
+        failed = outcome.problem.status == 500
+        if failed:  # since the last replay, which begins the attempts anew
+            error["failures"] = min(error.get("failures", 0), claim.attempts) + 1
+        exhausted = failed and error["failures"] >= self.policy.max_attempts
         if exhausted and claim.sent_at is not None and self._success_since(claim.sent_at):
             error["verdict"] = "dead"  # looked up once more, then buried
         return Ambiguous(claim.entry.seq, self._verify_due(now), error)
@@ -160,3 +175,9 @@ class Judge:
         if claim.error and claim.error.get("verdict"):
             error = {**claim.error, "lookup": error.get("reason")}
         return Retry(claim.entry.seq, now.wall + wait, now.monotonic + wait, error, attempted=False)
+
+
+def _told(claim: Claim, problem: Problem) -> dict[str, Any]:
+    """What is stored of a failure: the problem, and how often the entry has met a 500."""
+    failures = (claim.error or {}).get("failures")
+    return problem.to_json() if failures is None else {**problem.to_json(), "failures": failures}

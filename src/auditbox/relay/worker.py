@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from auditbox.errors import AuditboxError, OutboxError, Superseded
+from auditbox.errors import AuditboxError, NotAnOutbox, OutboxError, Superseded, WrongDestination
 from auditbox.outbox import ending, forking, waiting
 from auditbox.outbox.base import Now
 from auditbox.outbox.combiner import Interrupted
@@ -139,13 +139,13 @@ class Worker:
         """Delivers what it can, unless the sink is down anyway; then stops and lets go of everything."""
         deadline = time.monotonic() + timeout
         try:
-            flushed = self.flush(timeout, until_paused=True) if self._thread is not None else None
+            try:
+                flushed = self.flush(timeout, until_paused=True) if self._thread is not None else None
+            finally:
+                self.stop(max(0.5, deadline - time.monotonic()))
+            return self._state() if flushed is None else flushed
         finally:
-            self.stop(max(0.5, deadline - time.monotonic()))
-        if flushed is None:
-            flushed = self._state()
-        self._outbox.close()
-        return flushed
+            self._outbox.close()
 
     def end(self) -> None:
         """At the end of the process: as close, within the time that is left; the next start goes on."""
@@ -160,7 +160,10 @@ class Worker:
     def _state(self) -> Flushed:
         if not self._outbox.path.exists():
             return Flushed(0, 0, 0)
-        pending, dead = self._outbox.unsettled(self._outbox.last_seq())
+        try:
+            pending, dead = self._outbox.unsettled(self._outbox.last_seq())
+        except (NotAnOutbox, WrongDestination):  # each capture was refused, so nothing in there is ours
+            return Flushed(0, 0, 0)
         return Flushed(0, pending, dead)
 
     def stop(self, timeout: float) -> None:

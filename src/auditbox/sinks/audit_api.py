@@ -190,6 +190,7 @@ class AuditApiSink:
         if not isinstance(result, Answer):
             return send_outcome(result)
         if result.status == 401 and self._token.renewable:
+            self._token.refuse(token)
             return None
         self._clock.learn(result.headers.get("date"))
         return send_outcome(struck(result, token))
