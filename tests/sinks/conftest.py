@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def _has_connection(sink: AuditApiSink) -> bool:
         return False
     finally:
         if connection is not None:
-            connection.reusable = connection._socket is not None
+            connection.reusable, connection.idle_since = connection._socket is not None, time.monotonic()
             pool.give(connection)
     return True
 

@@ -1,4 +1,4 @@
-"""One connection a thread, one TLS context for all, nothing shared with a forked child."""
+"""A connection for each request at once, one TLS context for all, nothing shared with a forked child."""
 
 from __future__ import annotations
 
@@ -66,15 +66,19 @@ def test_a_forked_child_has_a_connection_of_its_own(
     ]
 
 
-def test_each_thread_keeps_one_connection(server: Server, sink: AuditApiSink) -> None:
-    """Eight threads with ten records each make eight connections."""
+def test_as_many_connections_as_requests_at_once(server: Server, sink: AuditApiSink) -> None:
+    """Eight threads with ten records each, answered when all eight have come, make eight connections."""
     together = threading.Barrier(8)
+
+    def script(exchange: Exchange) -> None:
+        together.wait(30)
+        exchange.reply(201, {"id": "AUD-1"})
 
     def work() -> None:
         for number in range(10):
-            together.wait()
             sink.send(delivery(number))
 
+    server.script = script
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()

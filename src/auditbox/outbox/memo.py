@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _IDENTITY, _PROGRESS = 0, 2048
 """Where in the file: who the outbox is (written by whoever opens it), and how far its relay has come."""
 _SLOT = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whose file it is."""
 
     inode: int
@@ -27,8 +25,7 @@ class Identity:
     destination: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a relay had come when it last claimed something."""
 
     outbox: str
@@ -84,7 +81,7 @@ class Memo:
 
     def _write(self, at: int, value: Any) -> None:
         """One small write; a memo that cannot be written is missing, which costs only what it is for."""
-        text = json.dumps(asdict(value)).encode()
+        text = json.dumps(value._asdict()).encode()
         line = b"%b %d\n" % (text, zlib.crc32(text))
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

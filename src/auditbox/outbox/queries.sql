@@ -67,9 +67,14 @@ WHERE seq IN (SELECT value FROM json_each(?)) AND state = 'retry'
 -- begin_verifying: nobody else looks it up meanwhile; a new relay starts over
 UPDATE open SET due = 9e99 WHERE seq IN (SELECT value FROM json_each(?)) AND state = 'verify'
 
--- beyond: what was captured after the cursor, and whether an earlier one of its lane is under way (not: dead)
-SELECT seq, lane, id, EXISTS (SELECT 1 FROM open WHERE open.lane = entry.lane AND state <> 'dead')
-FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
+-- beyond: what was captured after the cursor; without its body where one of its lane is under way (not: dead)
+SELECT seq, id, lane, iif(waits, NULL, body), checksum, waits FROM (
+    SELECT *, EXISTS (SELECT 1 FROM open WHERE open.lane = entry.lane AND state <> 'dead') AS waits
+    FROM entry WHERE seq > ? ORDER BY seq LIMIT ?
+)
+
+-- captured: what was captured after the cursor, up to a number
+SELECT seq, id, lane FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq
 
 -- enter: from above the cursor into what is under way
 INSERT INTO open (seq, lane, state, due, sent_at) VALUES (?, ?, ?, ?, ?)

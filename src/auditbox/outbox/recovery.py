@@ -99,9 +99,7 @@ def recover(db: Connection, progress: Progress | None, reason: str) -> int:
 def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
     """Moves entries from above the cursor into ``open``; those that were reserved may have been sent."""
     ledger, entered = Ledger(db), []
-    for seq, lane, id, _ in db.execute(SQL["beyond"], (cursor, -1)).fetchall():
-        if seq > last:
-            break
+    for seq, id, lane in db.execute(SQL["captured"], (cursor, last)).fetchall():
         db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
         if seq <= reserved:
             db.execute(SQL["doubt"], (seq,))

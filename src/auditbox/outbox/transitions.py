@@ -108,12 +108,12 @@ def exchange(
     moved, ledger = Moved([], []), Ledger(db)
     for settlement in _but_delivered(db, settlements, now, ledger):
         _settle(db, settlement, now, moved, ledger)
-    first: list[int] = []
+    first: list[tuple[Any, ...]] = []
     if fresh_first:
         cursor, first = _advance(db, cursor, limit, now, ledger)
     due = _due(db, now, limit - len(first), longest_wait)
     cursor, fresh = _advance(db, cursor, limit - len(first) - len(due), now, ledger)
-    moved.rows.extend(_claims(db, [*first, *due, *fresh], now))
+    moved.rows.extend([*first, *_claims(db, due, now), *fresh])
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
     ledger.post()
     return moved
@@ -124,18 +124,23 @@ def _due(db: Connection, now: Now, limit: int, longest_wait: float) -> list[int]
     return [seq for (seq,) in db.execute(SQL["due"], given)] if limit > 0 else []
 
 
-def _advance(db: Connection, cursor: int, room: int, now: Now, ledger: Ledger) -> tuple[int, list[int]]:
-    """Moves entries from above the cursor into ``open``, until there is no more room to send."""
-    fresh: list[int] = []
+def _advance(
+    db: Connection, cursor: int, room: int, now: Now, ledger: Ledger
+) -> tuple[int, list[tuple[Any, ...]]]:
+    """Moves entries from above the cursor into ``open``, until there is no more room to send.
+
+    What can be sent at once is on record as being sent, and comes back as :func:`_claims` gives it.
+    """
+    fresh: list[tuple[Any, ...]] = []
     if room <= 0:
         return cursor, fresh
     entered: list[tuple[int, str]] = []
     busy: set[str] = set()
     rows = db.execute(SQL["beyond"], (cursor, _SCAN))
-    for seq, lane, id, waits in rows:
+    for seq, id, lane, body, stored, waits in rows:
         entered.append((seq, id))
         if not waits and lane not in busy:
-            fresh.append(seq)
+            fresh.append((seq, id, lane, body, stored, "sending", 0, 0, now.sink, None, None))
             busy.add(lane)
             if len(fresh) >= room:
                 break
@@ -143,9 +148,9 @@ def _advance(db: Connection, cursor: int, room: int, now: Now, ledger: Ledger) -
     if not entered:
         return cursor, fresh
     ledger.entered(entered)
-    last = entered[-1][0]
+    last, sent = entered[-1][0], [row[0] for row in fresh]
     db.execute(
-        SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": json.dumps(fresh), "sink": now.sink}
+        SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": json.dumps(sent), "sink": now.sink}
     )
     return last, fresh
 
@@ -204,12 +209,10 @@ def _but_delivered(
     if not delivered:
         return settlements
     rows = db.execute(SQL["landed"], (json.dumps(list(delivered)),)).fetchall()
-    landed = json.dumps([(seq, delivered[seq].remote_id, delivered[seq].at) for seq, _, _ in rows])
+    landed = json.dumps([(seq, one.remote_id, one.at) for seq, _, _ in rows if (one := delivered.pop(seq))])
     db.execute(SQL["receipts"], (landed,))
     db.execute(SQL["close_all"], (landed,))
-    ledger.delivered([(seq, id) for seq, id, _ in rows])
-    for seq, _, _ in rows:
-        del delivered[seq]
+    ledger.delivered([row[:2] for row in rows])
     given = {
         "lanes": json.dumps([lane for _, _, lane in rows], default=repr),
         "wall": now.wall,

@@ -21,7 +21,7 @@ class Flights:
         flight: sends many at once, and is what the thread waits on.
         senders: take what would block.
         delivery: what the sink gets of a claim.
-        done: takes an outcome.
+        done: takes an outcome, and says whether the relay should hear of it at once.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Flights:
         flight: Flight,
         senders: Senders,
         delivery: Callable[[Claim], Delivery],
-        done: Callable[[Claim, Outcome], object],
+        done: Callable[[Claim, Outcome], bool],
     ) -> None:
         self._flight, self._senders, self._delivery, self._done = flight, senders, delivery, done
         self._claims: dict[int, Claim] = {}
@@ -42,13 +42,18 @@ class Flights:
             self._senders.dispatch(claim)
 
     def wait(self, timeout: float) -> None:
-        """Until something has landed, the relay is woken, or the time is over."""
-        for seq, outcome in self._flight.land(timeout):
-            claim = self._claims.pop(seq)
-            if outcome is None:
-                self._senders.dispatch(claim)
-            else:
-                self._done(claim, outcome)
+        """Until an outcome should be taken at once, the relay is woken, or the time is over."""
+        deadline = time.monotonic() + timeout
+        while True:
+            landed, urgent = self._flight.land(timeout), False
+            for seq, outcome in landed:
+                claim = self._claims.pop(seq)
+                if outcome is None:
+                    self._senders.dispatch(claim)
+                elif self._done(claim, outcome):
+                    urgent = True
+            if urgent or not landed or (timeout := deadline - time.monotonic()) <= 0:
+                return
 
     def close(self, timeout: float) -> None:
         """Gives what is in flight so many seconds to land, and breaks the rest off."""

@@ -18,7 +18,7 @@ logger = logging.getLogger("auditbox.relay")
 Outcome = SendOutcome | VerifyOutcome
 POLL = 0.25
 """Seconds after which an append of another process is noticed at the latest."""
-LINGER = 0.002
+LINGER = 0.001
 """Seconds for which an outcome waits for others: a transaction for sixteen holds up captures hardly
 longer than one for one."""
 
@@ -98,6 +98,8 @@ class Relay:
             self._first_at = now.monotonic
         if (wait := self._first_at + LINGER - now.monotonic) <= 0:
             self._first_at = None
+        else:
+            self._told = True  # it knows that some have come: the next to be told of is the last
         return wait
 
     def settle(self, now: Now) -> None:

@@ -25,6 +25,7 @@ class Connection(Guard):
     def __init__(self, verify: ssl.SSLContext, timeouts: Mapping[str, float], reading: type[Reading]) -> None:
         super().__init__()
         self._verify, self._timeouts, self._reading = verify, timeouts, reading
+        self._arrivals = select.poll()
         self.idle_since = 0.0
         self.reusable = self.retired = False
 
@@ -38,6 +39,7 @@ class Connection(Guard):
             return Silence(self._why(exc), unsent=not self._first_byte)
         finally:
             self._out_of_reach()
+            self.idle_since = time.monotonic()
             if not self.reusable:
                 self.close()
 
@@ -59,10 +61,9 @@ class Connection(Guard):
 
         Over TLS it may as well be a session ticket, which is not for us to see (RFC 8446, section 4.6.1).
         """
-        waiting, connection = select.poll(), self.open_socket
-        waiting.register(connection, select.POLLIN)
-        if not waiting.poll(0):
+        if not self._arrivals.poll(0):
             return True
+        connection = self.open_socket
         if isinstance(connection, ssl.SSLSocket):
             connection.settimeout(0.0)
             with contextlib.suppress(OSError):
@@ -119,6 +120,7 @@ class Connection(Guard):
         except BaseException:
             plain.close()
             raise
+        self._arrivals.register(connection, select.POLLIN)
         self._socket = connection
 
 

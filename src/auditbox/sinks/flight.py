@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
 from auditbox.sinks.connection import BLOCK, Connection
-from auditbox.sinks.exchange import Answer, Overdue, Silence, reset_on_close
+from auditbox.sinks.exchange import IDLE, Answer, Overdue, Silence, reset_on_close
 from auditbox.sinks.pool import Pool
 from auditbox.sinks.reading import Reading
 
@@ -77,6 +77,8 @@ class Flight:
         self._deadline, self._longest = deadline, longest
         self._poll = select.poll()  # an object of this process alone: a fork has nothing to share or to close
         self._trips: dict[int, _Trip] = {}
+        self._idle: list[Connection] = []
+        """Taken from the pool and kept, as this thread is nearly all that sends."""
         self._landed: list[Landed] = []
         self._bell, self._cord = os.pipe()
         for end in (self._bell, self._cord):
@@ -86,11 +88,11 @@ class Flight:
 
     def launch(self, delivery: Delivery) -> bool:
         """Begins to send; False where that would block, and nothing has happened."""
+        now = time.monotonic()
         request = self._prepare(delivery.body)
-        connection = None if request is None else self._pool.take()
+        connection = None if request is None else self._take(now)
         if request is None or connection is None:
             return False
-        now = time.monotonic()
         reading = self._pool.reading(self._longest)
         trip = _Trip(delivery.seq, connection, request, reading, now + self._deadline)
         connection.reusable = False
@@ -101,6 +103,22 @@ class Flight:
         trip.until = now + self._pool.timeouts["write"]
         self._push(descriptor, trip, now)
         return True
+
+    def _take(self, now: float) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if now - connection.idle_since < IDLE and not connection.retired and connection.is_quiet():
+                return connection
+            connection.reusable = False
+            self._pool.give(connection)
+        return self._pool.take()
+
+    def _give(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        if connection.reusable and not connection.retired:
+            self._idle.append(connection)
+        else:
+            self._pool.give(connection)
 
     def land(self, timeout: float) -> list[Landed]:
         """What has come to an end, after waiting for it for at most so many seconds; nothing when woken."""
@@ -128,6 +146,8 @@ class Flight:
         """Breaks off what is under way, and returns its outcomes."""
         for descriptor, trip in list(self._trips.items()):
             self._fail(descriptor, trip, Overdue())
+        while self._idle:
+            self._pool.give(self._idle.pop())
         for end in (self._bell, self._cord):
             os.close(end)
         landed, self._landed = self._landed, []
@@ -197,7 +217,7 @@ class Flight:
         del self._trips[descriptor]
         with suppress(KeyError):  # it failed before it had to be waited for
             self._poll.unregister(descriptor)
-        self._pool.give(trip.connection)
+        self._give(trip.connection)
         try:
             outcome = self._judge(result, trip.token)
         except Exception as exc:  # noqa: BLE001 - a sink never raises, and bytes have left

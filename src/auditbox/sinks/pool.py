@@ -72,7 +72,6 @@ class Pool:
         with self._lock:
             self._busy.discard(connection)
             if connection.reusable and not connection.retired:
-                connection.idle_since = time.monotonic()
                 self._idle.append(connection)
                 return
         connection.close()

@@ -13,6 +13,7 @@ from auditbox.sinks.exchange import Answer, decoded, named
 
 LONGEST_HEAD = 100 * 1024
 _HEAD = re.compile(rb"HTTP/1\.1 (20[01]) [^\r\n\0]*\r\n((?:[A-Za-z0-9_-]+:[^\r\n\0]*\r\n)*)\r\n")
+_FIELD = re.compile(rb"([^:]+):[ \t]*(.*?)[ \t]*\r\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
@@ -113,29 +114,37 @@ class Reading:
 def at_a_glance(data: bytes, longest: int) -> Answer | None:
     """A success that is whole, with nothing after it and nothing about it that takes thought; None otherwise.
 
+    Of its headers only the date is kept, which is all that a success is asked for.
+
     Strict, so that whatever two parsers might understand differently is left to one: no field twice, no
     folded lines, no other encoding than chunks (RFC 9112).
     """
     head = _HEAD.match(data)
     if head is None:
         return None
-    lines = head[2].decode("latin-1").split("\r\n")
-    fields = {}
-    for line in lines[:-1]:
-        name, _, value = line.partition(":")
-        fields[name.lower()] = value.strip(" \t")
-    if len(fields) < len(lines) - 1 or "content-encoding" in fields:
+    lines = head[2].lower()
+    fields = dict(_FIELD.findall(lines))
+    if len(fields) < lines.count(b"\n") or b"content-encoding" in fields:
         return None
-    if fields.get("connection", "keep-alive").lower() != "keep-alive":
+    if fields.get(b"connection", b"keep-alive") != b"keep-alive":
         return None
-    length, encoding = fields.get("content-length"), fields.get("transfer-encoding")
-    if encoding is not None:
-        body = _joined(data, head.end()) if encoding.lower() == "chunked" and length is None else None
+    length, encoding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if encoding is None:
+        body = _counted(data, head.end(), length)
     else:
-        body = data[head.end() :]
-        if length is None or not length.isdecimal() or len(length) > 9 or int(length) != len(body):
-            return None
-    return None if body is None or len(body) > longest else Answer(int(head[1]), fields, body)
+        body = _joined(data, head.end()) if encoding == b"chunked" and length is None else None
+    if body is None or len(body) > longest:
+        return None
+    return Answer(
+        int(head[1]), {"date": fields[b"date"].decode("latin-1")} if b"date" in fields else {}, body
+    )
+
+
+def _counted(data: bytes, at: int, length: bytes | None) -> bytes | None:
+    """The rest of the data where it has this length; None for anything else."""
+    if length is None or not length.isdigit() or len(length) > 9 or int(length) != len(data) - at:
+        return None
+    return data[at:]
 
 
 def _joined(data: bytes, at: int) -> bytes | None:

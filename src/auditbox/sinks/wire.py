@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object that a body holds, or None where it holds anything else."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+        value = orjson.loads(body)
+    except ValueError:  # perhaps only to orjson, which is strict
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
     return value if isinstance(value, dict) else None
 
 
