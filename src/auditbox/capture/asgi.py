@@ -97,6 +97,8 @@ class AuditMiddleware(Auditor[ASGIApp]):
 
         if exchange.request_body is not None:
             receive = _kept(exchange.request_body, receive)
+        if self.rules.want_ends:
+            receive = _until_left(exchange, receive)
         try:
             await self.app(asgi, receive, send_recorded)
         except Exception as error:
@@ -199,6 +201,18 @@ def _kept(body: Body, receive: Receive) -> Receive:
         return message
 
     return receive_kept
+
+
+def _until_left(exchange: Exchange, receive: Receive) -> Receive:
+    """``receive`` that notices when the client has gone: the application may end its answer all the same."""
+
+    async def receive_watched() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            exchange.left()
+        return message
+
+    return receive_watched
 
 
 async def _refuse(refusal: Refusal, kind: str, send: Send) -> None:

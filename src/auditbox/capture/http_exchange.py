@@ -34,7 +34,7 @@ class Exchange:
     response_body: Body | None = None
     """The same of the answer's."""
     _rule: Rule | None = None
-    _begun = _ended = False
+    _begun = _ended = _left = False
     _sent, _content_type = 0, ""
 
     def __init__(self, auditor: Auditor[Any], request: Request, *, nested: bool) -> None:
@@ -111,9 +111,13 @@ class Exchange:
         """
         if not self._ended:
             self._ended = True
-            self.request.complete = complete
+            self.request.complete = complete and not self._left
             if counted and self._begun:
                 self.request.bytes_out = self._sent
+
+    def left(self) -> None:
+        """The client has gone: what leaves from now on is not received."""
+        self._left = True
 
     def failed(self, error: BaseException) -> None:
         """An exception leaves the application; the caller raises it again, unchanged."""

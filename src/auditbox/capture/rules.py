@@ -167,6 +167,8 @@ class Rules:
         self._every = None if every is None else Rule(every, "every", None, self._defaults)
         self.record_nothing = self._choose is None and not any(True for _ in self)
         """Whether no request is ever recorded."""
+        self.want_ends = self._choose is not None or any(rule.at_end for rule in self)
+        """Whether any record may wait for the end of its answer."""
         self.want_bodies = any(rule.request_body or rule.response_body for rule in self)
         """Whether any rule asks for bodies."""
 

@@ -107,6 +107,12 @@ class Answer:
             exchange.finished(complete=exchange.request.method == "HEAD")
             exchange.record()
 
+    def __del__(self) -> None:
+        """For middleware around ours that raises and forgets the answer, closing nothing."""
+        if not self._exchange.settled:
+            self._exchange.finished(complete=False)
+            self._exchange.record()
+
     def _part(self) -> bytes:
         exchange = self._exchange
         try:

@@ -1,0 +1,1 @@
+"""Applications that run with and without the middleware: ``AUDIT`` in the environment says which."""
