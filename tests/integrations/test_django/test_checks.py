@@ -128,7 +128,7 @@ INSTALLED_APPS = ["django.contrib.staticfiles", "auditbox.integrations.django"]
 MIDDLEWARE = ["auditbox.integrations.django.AuditMiddleware"]
 DATABASES = {}
 ROOT_URLCONF = "project"
-STATIC_URL, STATIC_ROOT = "static/", "/tmp/none"
+STATIC_URL, STATIC_ROOT, STATICFILES_DIRS = "static/", "static", ["assets"]
 AUDITBOX = {
     "OUTBOX": "/nowhere/at/all/audit.db",
     "SINK": "https://api.platform.softwareone.com",
@@ -145,22 +145,41 @@ urlpatterns = []
 """
 
 
+WATCHED = """
+import os, sys
+def watch(event, arguments):
+    writes = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+    if writes or event in ("os.mkdir", "os.rename", "os.remove", "sqlite3.connect", "socket.connect"):
+        print("touched", event, *arguments[:1])
+sys.addaudithook(watch)
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", *sys.argv[1:]])
+"""
+
+
 @pytest.mark.parametrize(
-    "command", [("check",), ("collectstatic", "--noinput", "--dry-run"), ("check", "--fail-level", "WARNING")]
+    "command", [("check",), ("collectstatic", "--noinput"), ("check", "--fail-level", "WARNING")]
 )
 def test_in_a_container_build(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """Without a token, without the outbox's directory, without leaving a file."""
+    """Without a token or the outbox's directory; nothing is written but static files, nobody connected to."""
     (tmp_path / "project.py").write_text(SETTINGS)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "shop.css").write_text("")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MPT", "AUDIT"))}
     ended = subprocess.run(
-        [sys.executable, "-B", "-W", "error", "-m", "django", *command],
+        [sys.executable, "-B", "-W", "error", "-c", WATCHED, *command],
         cwd=tmp_path,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "project", "PYTHONPATH": str(tmp_path)},
+        env={**environment, "DJANGO_SETTINGS_MODULE": "project", "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["project.py"]
+    copied = command[0] == "collectstatic"
+    touched = [line.split(maxsplit=2)[2] for line in ended.stdout.splitlines() if line.startswith("touched")]
+    static = tmp_path / "static"
+    assert set(touched) == ({str(static), str(static / "shop.css")} if copied else set())
+    assert {path.name for path in tmp_path.iterdir()} == {"project.py", "assets", *(["static"] * copied)}
 
 
 def test_check_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
