@@ -5,8 +5,11 @@
 An outbox with so many captured records (the goals are set for 1,000,000) of 1,000 objects is drained by a
 process of its own to a lean server. That process measures each claim, its memory beyond an idle relay's, and
 the rate in every tenth of the way. Delivered entries are not kept (``keep_delivered=0``), so that the file
-can shrink. The captured backlog is copied for an idle relay's memory: the same process before its first
-record.
+can shrink. An idle relay's memory is that of the same process before its first record.
+
+    python -m benchmarks.backlog --count 1000000 --outbox FILE
+
+drains the backlog that an earlier run with ``--fill`` has left there: to capture a million takes a while.
 """
 
 from __future__ import annotations
@@ -121,14 +124,20 @@ def main() -> None:
     parser.add_argument(
         "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
     )
+    parser.add_argument("--outbox", metavar="FILE", type=Path, help="the backlog's file")
+    parser.add_argument("--fill", action="store_true", help="only capture the backlog, into --outbox")
     parser.add_argument("--drain", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drain:
         drain(Path(options.drain[0]), options.drain[1], options.count, options.transport)
         return
+    if options.fill:
+        fill(options.outbox, options.count)
+        return
     with tempfile.TemporaryDirectory() as folder, lean() as server:
-        path = Path(folder) / "audit.db"
-        fill(path, options.count)
+        path = options.outbox or Path(folder) / "audit.db"
+        if not path.exists():
+            fill(path, options.count)
         command = [sys.executable, "-m", __spec__.name, "--drain", str(path), server.url]
         command += ["--count", str(options.count), "--transport", options.transport]
         found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -145,20 +145,23 @@ class Ledger:
     def _by_day(self, entries: Iterable[tuple[int, str]]) -> Iterator[tuple[Day, list[tuple[int, str]]]]:
         days: dict[int, list[tuple[int, str]]] = {}
         for entry in entries:
-            days.setdefault(day_of(entry[1]), []).append(entry)
-        for of_day in days.values():
-            yield self._day(*of_day[0]), of_day
+            day = day_of(entry[1])
+            if day in days:
+                days[day].append(entry)
+            else:
+                days[day] = [entry]
+        for day, of_day in days.items():
+            yield self._day(of_day[0][0], day), of_day
 
     def died(self, seq: int, id: str, count: int = 1) -> None:
         """It is a dead letter; with -1 it is none any more."""
-        self._day(seq, id).dead += count
+        self._day(seq, day_of(id)).dead += count
 
     def discarded(self, seq: int, id: str) -> None:
         """It was given up."""
-        self._day(seq, id).discarded += 1
+        self._day(seq, day_of(id)).discarded += 1
 
-    def _day(self, seq: int, id: str) -> Day:
-        number = day_of(id)
+    def _day(self, seq: int, number: int) -> Day:
         if number not in self._days:
             row = self._db.execute(SQL["ledger_day"], (number,)).fetchone()
             if row and row[-1] != row_checksum(*row[:-1]):

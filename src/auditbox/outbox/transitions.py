@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
+import orjson
+
 from auditbox.errors import OutboxDamaged, Superseded
 from auditbox.outbox.base import (
     Ambiguous,
@@ -149,9 +151,7 @@ def _advance(
         return cursor, fresh
     ledger.entered(entered)
     last, sent = entered[-1][0], [row[0] for row in fresh]
-    db.execute(
-        SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": json.dumps(sent), "sink": now.sink}
-    )
+    db.execute(SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": _json(sent), "sink": now.sink})
     return last, fresh
 
 
@@ -159,7 +159,7 @@ def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
     """Puts on record that these entries are now sent, or looked up, and returns them in this order."""
     if not seqs:
         return []
-    given = json.dumps(seqs)
+    given = _json(seqs)
     rows = db.execute(SQL["claimed"], (given,)).fetchall()
     for row in rows:
         if not isinstance(row[6], int) or not all(isinstance(at, float | int | None) for at in row[8:10]):
@@ -208,18 +208,26 @@ def _but_delivered(
     delivered = {one.seq: one for one in settlements if isinstance(one, Delivered)}
     if not delivered:
         return settlements
-    rows = db.execute(SQL["landed"], (json.dumps(list(delivered)),)).fetchall()
-    landed = json.dumps([(seq, one.remote_id, one.at) for seq, _, _ in rows if (one := delivered.pop(seq))])
+    rows = db.execute(SQL["landed"], (_json(list(delivered)),)).fetchall()
+    landed = _json([(seq, one.remote_id, one.at) for seq, _, _ in rows if (one := delivered.pop(seq))])
     db.execute(SQL["receipts"], (landed,))
     db.execute(SQL["close_all"], (landed,))
     ledger.delivered([row[:2] for row in rows])
     given = {
-        "lanes": json.dumps([lane for _, _, lane in rows], default=repr),
+        "lanes": _json([lane for _, _, lane in rows]),
         "wall": now.wall,
         "monotonic": now.monotonic,
     }
     db.execute(SQL["promote_all"], given)
     return [one for one in settlements if not isinstance(one, Delivered) or one.seq in delivered]
+
+
+def _json(values: list[Any]) -> str:
+    """As JSON, for one statement that takes them all."""
+    try:
+        return orjson.dumps(values).decode()
+    except TypeError:  # half a surrogate in a remote id, or a lane that is damaged into something else
+        return json.dumps(values, default=repr)
 
 
 def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledger: Ledger) -> None:
