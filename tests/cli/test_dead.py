@@ -113,6 +113,22 @@ def test_discard_leaves_a_tombstone(run: Run, path: Path, capture: Capture, bury
     assert (status.dead, status.discarded, status.pending) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("command", ["discard", "fix"])
+def test_a_reason_is_kept_without_the_secrets_in_it(
+    run: Run, path: Path, capture: Capture, bury: Bury, command: str
+) -> None:
+    """It stays for ever, and is as readable as the file."""
+    capture(ORDER)
+    bury(1)
+    arguments = ("--set", "summary=x") if command == "fix" else ()
+    said = "as told: password=hunter2, Bearer abcdefghijklmnop123456"
+    assert run("dead", command, "1", *arguments, "--reason", said, "--outbox", path).returncode == 0
+    kept = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+    assert b"as told: password=[redacted]" in kept
+    assert b"hunter2" not in kept
+    assert b"abcdefghijklmnop123456" not in kept
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from auditbox.cli.doctor import _clock
 from auditbox.emulator import Emulator
 from auditbox.outbox.ballast import release
 from auditbox.outbox.checkup import sqlite_version
@@ -113,6 +114,29 @@ def test_a_damaged_file_is_examined_all_the_same(run: Run, path: Path, capture: 
     checks = examined(run, path, 1)
     assert checks["integrity"]["state"] == "failed"
     assert "sets the file aside" in checks["integrity"]["advice"]
+
+
+def test_what_is_no_outbox_is_not_promised_a_salvage(run: Run, path: Path) -> None:
+    """Another program's file is never touched; of a directory nothing else is said."""
+    path.write_text("somebody's notes")
+    path.chmod(0o600)
+    found = examined(run, path, 1)
+    for name in ("integrity", "checksums"):
+        assert found[name]["advice"].startswith("name the file that the application writes")
+    path.unlink()
+    path.mkdir()
+    found = examined(run, path, 1)
+    assert found["file"]["state"] == "failed"
+    assert {"permissions", "integrity", "checksums"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "state"),
+    [(0.0, "unknown"), (1e9, "ok"), (1e9 + 299, "ok"), (1e9 + 3600, "warning"), (1e9 - 86400, "warning")],
+)
+def test_a_clock_that_is_wrong_is_warned_of(theirs: float, state: str) -> None:
+    """Against what the API says that the time is; more than five minutes count."""
+    assert _clock(theirs, 1e9).state == state
 
 
 def test_without_an_outbox_it_cannot_be_told(run: Run, path: Path) -> None:

@@ -150,6 +150,17 @@ def test_an_opaque_token_is_struck_out(server: Server) -> None:
     assert outcome.problem.title == "bad ***"
 
 
+def test_other_secrets_that_a_server_repeats_are_masked_by_their_form(server: Server) -> None:
+    """What it says of a field by that name stays: a dead letter is mended by it."""
+    errors = {"documents.buyer.password": ["Password: must not be empty."]}
+    detail = "Bearer abcdefghijklmnop123456 for https://bob:hunter2@host/"
+    server.script = lambda exchange: exchange.reply(422, {"title": "t", "detail": detail, "errors": errors})
+    outcome = AuditApiSink(server.url, SECRET).send(delivery())
+    assert isinstance(outcome, Rejected)
+    assert outcome.problem.detail == "*** for https://bob:***@host/"
+    assert outcome.problem.errors == errors
+
+
 def test_a_sinks_repr_shows_no_token() -> None:
     """Whoever logs a sink logs no secret."""
     assert "s3cr3t" not in repr(AuditApiSink("https://api.example.com", SECRET))

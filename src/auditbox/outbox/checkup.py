@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from auditbox.errors import OutboxError
+from auditbox.errors import NotAnOutbox, OutboxError
 from auditbox.outbox import ballast, torn, transitions
 from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
@@ -37,7 +37,9 @@ class Check:
 
 def examine(path: Path) -> Iterator[Check]:
     """Every check of the outbox at this path that needs no network."""
-    yield _file(path)
+    yield (found := _file(path))
+    if found.state == "failed":
+        return  # whatever that is, it is no outbox
     yield _permissions(path)
     yield _owner(path)
     yield _filesystem(path)
@@ -140,7 +142,7 @@ def _integrity(path: Path) -> Check:
     try:
         found = ReadOnly(path).look(look)
     except OutboxError as error:
-        return Check("integrity", "failed", str(error), _SALVAGE)
+        return Check("integrity", "failed", str(error), _advice(error))
     if found != ["ok"]:
         return Check("integrity", "failed", "; ".join(" ".join(line.split()) for line in found), _SALVAGE)
     return Check("integrity", "ok", "SQLite finds nothing wrong")
@@ -151,6 +153,12 @@ _SALVAGE = (
 )
 
 
+def _advice(error: OutboxError) -> str:
+    if isinstance(error, NotAnOutbox):
+        return f"name the file that the application writes; if this is it, its header is damaged: {_SALVAGE}"
+    return _SALVAGE
+
+
 def _checksums(path: Path) -> Check:
     altered: list[int] = []
     seq = count = 0
@@ -159,7 +167,7 @@ def _checksums(path: Path) -> Check:
             altered += [row[0] for row in rows if not _is_intact(row)]
             seq, count = rows[-1][0], count + len(rows)
     except OutboxError as error:
-        return Check("checksums", "failed", str(error), _SALVAGE)
+        return Check("checksums", "failed", str(error), _advice(error))
     if altered:
         shown = ", ".join(map(str, altered[:10]))
         advice = "altered ones are never sent; those that were not delivered yet become dead letters"

@@ -228,7 +228,8 @@ class SqliteOutbox:
         )
 
     def discard(self, letters: Sequence[DeadLetter], reason: str, now: Now) -> None:
-        """Gives dead letters up for good; their receipts keep the reason."""
+        """Gives dead letters up for good; their receipts keep the reason, without secrets."""
+        reason = _masked(reason)
 
         def work(db: Connection) -> None:
             for seq, _, lane in letters:
@@ -244,6 +245,7 @@ class SqliteOutbox:
         """
         seq, _, lane = letter
         id, new_lane, body = draft
+        reason = _masked(reason)
 
         def work(db: Connection) -> int | None:
             if not transitions.discard(db, seq, lane, f"{reason}; replaced by {id}", now):
@@ -301,6 +303,12 @@ class SqliteOutbox:
         """Stores what is written behind and closes the file; a later call opens it again."""
         self._upkeep.stop()
         self._store.close()
+
+
+def _masked(reason: str) -> str:
+    from auditbox.redaction import Redaction
+
+    return Redaction().text(reason)
 
 
 def _vacuum(db: Connection) -> int:

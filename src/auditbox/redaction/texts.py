@@ -49,6 +49,11 @@ def rules(mask: str, words: Iterable[str]) -> list[Callable[[str], str]]:
         mask: what stands in the place of a secret.
         words: names of secrets that must be whole words.
     """
+    return [*forms(mask), *assignments(mask, words)]
+
+
+def forms(mask: str) -> list[Callable[[str], str]]:
+    """Those of the rules that go by the form of a secret alone, not by a name before it."""
 
     def keep_first(found: re.Match[str]) -> str:
         return found[1] + mask
@@ -69,8 +74,7 @@ def rules(mask: str, words: Iterable[str]) -> list[Callable[[str], str]]:
         (BEARER, keep_first),
         (BASIC, basic),
     ]
-    found = [functools.partial(pattern.sub, replaced) for pattern, replaced in replacements]
-    return [*found, *assignments(mask, words)]
+    return [functools.partial(pattern.sub, replaced) for pattern, replaced in replacements]
 
 
 def _is_login(encoded: str) -> bool:

@@ -175,9 +175,8 @@ class Relay:
         return self._sink.send(delivery) if claim.action == "send" else self._sink.verify(delivery)
 
     def _report(self, id: str, lane: str, problem: dict[str, Any]) -> None:
-        logger.error(
-            "dead letter %s about %s: %s; see: auditbox dead show %s", id, lane, problem.get("reason"), id
-        )
+        reason = str(problem.get("reason")).rstrip(".")
+        logger.error("dead letter %s about %s: %s; see: auditbox dead show %s", id, lane, reason, id)
         if self._on_dead_letter is not None:
             try:
                 self._on_dead_letter(id, problem)

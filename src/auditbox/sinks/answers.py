@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,8 @@ def struck(answer: Answer, token: str) -> Answer:
     """The answer without the token that it may repeat, and cut to a size that is worth keeping.
 
     Struck out before anything else is done: what is shortened first could keep the beginning of a token.
+    So is what has the form of another secret; what a sensitive field is said to be wrong with stays, as it is
+    what a dead letter is mended by.
     """
     if answer.status in (200, 201):
         return answer
@@ -149,9 +152,19 @@ def _advised(problem: Problem, cause: str) -> Problem:
     )
 
 
+@functools.cache
+def _forms() -> list[Callable[[str], str]]:
+    from auditbox.redaction.texts import forms
+
+    return forms("***")
+
+
 def _tidied(value: Any, token: str, depth: int = 0) -> Any:
     if isinstance(value, str):
-        return one_line(value.replace(token, "***"))
+        value = value.replace(token, "***")
+        for rule in _forms():
+            value = rule(value)
+        return one_line(value)
     if depth == _DEEPEST and isinstance(value, dict | list):
         return "…"
     if isinstance(value, dict):
