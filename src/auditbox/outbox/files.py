@@ -33,6 +33,8 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
+_GLANCES = 20
+"""How often a lock is tried before the first nap: for about as long as a capture holds it."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -132,8 +134,6 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor: int | None = None
-        self.mark = b""
-        """What this lock leaves in its file: see :meth:`undisturbed`."""
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free."""
@@ -147,7 +147,6 @@ class FileLock:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.mark = os.urandom(8)
         self.descriptor = os.open(self.path, flags, 0o600)
 
     def in_place(self) -> bool:
@@ -158,30 +157,28 @@ class FileLock:
         except OSError:
             return not self.path.parent.is_dir()
 
+    def linger(self) -> bool:
+        """Takes a lock that was just held, if it is let go of in some microseconds."""
+        for _ in range(_GLANCES):
+            os.sched_yield()
+            if self.try_acquire():
+                return True
+        return False
+
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
 
         Raises:
             OutboxBusy: another process held it for that long.
         """
+        if self.try_acquire() or (bound and self.linger()):
+            return
         began = time.monotonic()
         while not self.try_acquire():
             waited = time.monotonic() - began
             if waited >= bound:
                 raise OutboxBusy(f"{self.path} was held by another process for {bound:g} s")
             time.sleep(min(_SHORTEST_NAP + waited / 10, _LONGEST_NAP))
-
-    def undisturbed(self) -> bool:
-        """Holding the lock: whether nobody else has asked this since we did.
-
-        The last one who asked has left its mark in the lock's file. So a writer knows by one small read
-        whether what it remembers of the outbox still holds.
-        """
-        assert self.descriptor is not None
-        if os.pread(self.descriptor, 8, 0) == self.mark:
-            return True
-        os.pwrite(self.descriptor, self.mark, 0)
-        return False
 
     def release(self) -> None:
         """Lets go of the lock and keeps its file open."""

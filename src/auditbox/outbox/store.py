@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from fcntl import LOCK_UN, flock
-from os import getpid, pread
+from os import getpid
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +19,8 @@ from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import ballast, forking, layout, stranded, transitions, wal
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import ENTRIES, Combiner, Job
-from auditbox.outbox.files import LOCK_NOW, FileLock, logger, prepare_directory
+from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
+from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST, WriterLock
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL
@@ -66,7 +67,7 @@ class Store:
         self._files: stranded.Files = ()
         self._look_at = 0.0
         self._seq: int | None = None
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = WriterLock(path.with_name(path.name + ".lock"))
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
         forking.register(self)
@@ -108,19 +109,24 @@ class Store:
                 or self._pid != getpid()
             ):
                 return False
-            flock(descriptor, LOCK_NOW)
             try:
-                if pread(descriptor, 8, 0) != lock.mark and (newest := self._caught_up(cursor)) is None:
+                flock(descriptor, LOCK_NOW)
+            except BlockingIOError:
+                if not lock.linger():
+                    return False
+            try:
+                words = lock.words
+                if words[MARK] != lock.mark and (newest := self._caught_up()) is None:
                     return False
                 seq, self._seq = newest + 1, None
                 crc = crc32(body, crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
+                words[FILES] = 0
                 cursor.execute(_APPEND, (seq, id, lane, body, crc))
+                words[NEWEST], words[CHECK], words[FILES] = seq, seq ^ lock.key, lock.files
                 self._seq = seq
                 room.left -= need
             finally:
                 flock(descriptor, LOCK_UN)
-        except BlockingIOError:
-            return False
         except sqlite3.IntegrityError:  # somebody writes under another lock: the long way finds out
             self._look_at = 0.0
             return False
@@ -137,14 +143,13 @@ class Store:
             upkeep.written()
         return True
 
-    def _caught_up(self, cursor: sqlite3.Cursor) -> int | None:
-        """Holding the lock, when another process has written: the newest number now; None: a new file."""
-        self._seq = None  # before the mark says that what is remembered holds
-        if not self._same_file():
-            return None
-        newest = int(cursor.execute(_NEWEST).fetchone()[0])
-        self._lock.undisturbed()
-        return newest
+    def _caught_up(self) -> int | None:
+        """Holding the lock, when another process has written: the newest number; None: ask for it."""
+        look_at, self._look_at, self._seq = self._look_at, 0.0, None  # before the mark says that it is done
+        self._seq = self._lock.take_over()
+        if self._seq is not None:
+            self._look_at = look_at
+        return self._seq
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """Appends if no other thread or process is writing; False at once otherwise."""
@@ -168,7 +173,7 @@ class Store:
             self._held = self._combiner.hold()
             try:
                 self._lock.acquire(self._bound)
-                self._lock.undisturbed()  # whoever writes next looks whether SQLite has deleted the WAL
+                self._lock.unsettle()  # SQLite may delete the WAL
                 self._leave()
             finally:
                 self._lock.forget()
@@ -182,7 +187,7 @@ class Store:
         if self._db is not None and not self._db.in_transaction:
             with suppress(OutboxError):  # held elsewhere for too long: SQLite's own lock must do
                 self._lock.acquire(self._bound)
-                self._lock.undisturbed()
+                self._lock.unsettle()
             try:
                 self._leave()
             except OutboxError:  # the child must not have it, whatever becomes of it
@@ -233,8 +238,8 @@ class Store:
             logger.error("%s was deleted or replaced while it was in use", self._lock.path)
             self._lock.forget()
             self._lock.acquire(self._bound)
-        if not self._lock.undisturbed():
-            self._seq, self._look_at = None, 0.0  # another process has written, or replaced the file
+        if self._lock.words[MARK] != self._lock.mark:
+            self._caught_up()
         db = self._connection()
         if db.in_transaction:  # the exception of a signal handler came between BEGIN and what undoes it
             db.execute("ROLLBACK")
@@ -272,6 +277,8 @@ class Store:
                     self._insert(db, drafts)
             finally:
                 self._seq = None
+        if self._seq is not None:
+            self._lock.note(self._seq)
         for job in jobs:
             job.done = True
 
@@ -282,6 +289,7 @@ class Store:
             (number, id, lane, body, checksum(number, id, lane, body))
             for number, (id, lane, body) in enumerate(drafts, seq + 1)
         ]
+        self._lock.unsettle()
         try:
             if len(rows) <= _AT_ONCE:
                 db.execute(_append(len(rows)), [value for row in rows for value in row])
@@ -296,6 +304,7 @@ class Store:
     def renumber(self) -> None:
         """Within a write that has appended by itself: the newest number is read again."""
         self._seq = None
+        self._lock.unsettle()
 
     def _newest(self, db: sqlite3.Connection) -> int:
         """The newest number; remembered while no other process has written."""
@@ -358,11 +367,14 @@ class Store:
                     "outbox %s was deleted or replaced while it was open; a new one is started", self.path
                 )
         self._leave()
+        self._lock.unsettle()
         self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
         self._allot_wal(self._db)
         self._cursor = self._db.cursor()
         self._files = stranded.files(self._text)
+        self._lock.describe(self.name, self._files)
         self._look_at, self._seq = now + _GLANCE, None
+        self._lock.note(self._newest(self._db))
         return self._db
 
     def _allot_wal(self, db: sqlite3.Connection) -> None:

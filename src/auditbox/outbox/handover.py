@@ -1,0 +1,91 @@
+"""What the writers of different processes leave for each other, in the file of the lock between them.
+
+Four words of memory that they share: who wrote last, the newest number, a check of it, and for which files it
+holds. So a writer knows without a system call or a query whether what it remembers still counts, and whoever
+opens an outbox whose newest part is gone knows how much is missing. Like SQLite's own index of the log it is
+the kernel's memory: a kill leaves it as it is, a power cut may not.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+from zlib import crc32
+
+from auditbox.outbox.files import FileLock
+
+MARK, NEWEST, CHECK, FILES = range(4)
+_WORDS = struct.Struct("=4Q")
+
+
+class WriterLock(FileLock):
+    """The lock between the processes that write to one outbox, and the words in its file.
+
+    Whoever writes clears ``words[FILES]`` before and notes the number after: so what a killed writer leaves
+    does not count, and a number that was given is never given again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.words: memoryview = memoryview(bytearray(_WORDS.size)).cast("Q")
+        self.mark = self.key = self.files = 0
+        self._map: mmap.mmap | None = None
+
+    def _open(self) -> None:
+        super()._open()
+        assert self.descriptor is not None
+        try:
+            size = os.fstat(self.descriptor).st_size
+            if size < _WORDS.size:  # really on the disk: memory without a place there would be a SIGBUS
+                os.pwrite(self.descriptor, bytes(_WORDS.size - size), size)
+            self._map = mmap.mmap(self.descriptor, _WORDS.size)
+        except BaseException:
+            self.forget()
+            raise
+        self.words = memoryview(self._map).cast("Q")
+        self.mark = int.from_bytes(os.urandom(8)) | 1
+
+    def describe(self, outbox: str, files: object) -> None:
+        """Says which outbox this process has open, and in which files."""
+        self.key, self.files = _key(outbox), crc32(repr(files).encode()) | 1 << 32
+
+    def take_over(self) -> int | None:
+        """Holding the lock, when somebody else has written: the newest number, if it has the same files."""
+        words = self.words
+        words[MARK] = self.mark
+        newest: int = words[NEWEST]
+        return newest if words[FILES] == self.files and newest ^ self.key == words[CHECK] else None
+
+    def note(self, newest: int) -> None:
+        """Holding the lock: what is committed now ends with this number."""
+        words = self.words
+        words[NEWEST], words[CHECK], words[FILES] = newest, newest ^ self.key, self.files
+
+    def unsettle(self) -> None:
+        """Holding the lock: whoever writes next looks at the files, and asks for the newest number."""
+        self.words[MARK], self.words[FILES] = self.mark, 0
+
+    def forget(self) -> None:
+        """Gives the descriptor and the memory back."""
+        self.words.release()
+        self.words = memoryview(bytearray(_WORDS.size)).cast("Q")
+        if self._map is not None:  # which has a descriptor of its own
+            self._map.close()
+            self._map = None
+        super().forget()
+
+
+def noted(path: Path, outbox: str) -> int:
+    """The newest number that writers of the outbox at this path have noted; 0 where that is not known."""
+    with suppress(OSError, struct.error), open(path.with_name(f"{path.name}.lock"), "rb") as file:
+        _, newest, check, _ = _WORDS.unpack(file.read(_WORDS.size))
+        if newest ^ _key(outbox) == check:
+            return int(newest)
+    return 0
+
+
+def _key(outbox: str) -> int:
+    return crc32(outbox.encode()) * 0x1_0000_0001
