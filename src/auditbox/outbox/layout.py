@@ -21,7 +21,7 @@ from auditbox.errors import (
     OutboxTooNew,
     WrongDestination,
 )
-from auditbox.outbox import ballast, migration, quarantine, recovery, torn, wal
+from auditbox.outbox import ballast, handover, migration, quarantine, recovery, torn, wal
 from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.room import full_disk
@@ -68,7 +68,7 @@ def open_database(
     try:
         name, owner = _checked(db, path, create, synchronous, destination, ours)
         memo.identify(name, owner)
-        _recover(db, path, memo.progress(name), unclean=unclean)
+        _recover(db, path, memo.progress(name), handover.noted(path, name), unclean=unclean)
     except BaseException:
         db.close()
         raise
@@ -229,11 +229,13 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
             db.execute(f"PRAGMA user_version = {target}")
 
 
-def _recover(db: sqlite3.Connection, path: Path, progress: Progress | None, *, unclean: bool) -> None:
-    if (reason := recovery.missing(db, progress, unclean=unclean)) is None:
+def _recover(
+    db: sqlite3.Connection, path: Path, progress: Progress | None, noted: int, *, unclean: bool
+) -> None:
+    if (reason := recovery.missing(db, progress, noted, unclean=unclean)) is None:
         return
     with Transaction(db):
-        pending = recovery.recover(db, progress, reason)
+        pending = recovery.recover(db, progress, noted, reason)
     logger.warning(
         "outbox %s: %s; %d pending entries are looked up before they are sent", path, reason, pending
     )
@@ -259,6 +261,9 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 _UNREADABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_TWICE = {
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID, sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+}  # fmt: skip
 
 
 def _code(error: Exception) -> int:
@@ -270,9 +275,11 @@ def _code(error: Exception) -> int:
 def is_damage(error: Exception) -> bool:
     """Whether SQLite, or a checksum of ours, says that an outbox is not what was written.
 
-    Of a file that turns out to be none when it is opened, SQLite's words do not come this far.
+    Of a file that turns out to be none when it is opened, SQLite's words do not come this far. A number that
+    is there twice is damage as well, once SQLite's own lock was asked for the newest one.
     """
-    return isinstance(error, OutboxDamaged) or _code(error) in _UNREADABLE
+    twice = getattr(error, "sqlite_errorcode", 0) in _TWICE
+    return isinstance(error, OutboxDamaged) or _code(error) in _UNREADABLE or twice
 
 
 def is_taken(error: Exception) -> bool:

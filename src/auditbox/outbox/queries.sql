@@ -1,3 +1,6 @@
+-- newest_entry: as it was written, or not
+SELECT * FROM entry ORDER BY seq DESC LIMIT 1
+
 -- newest: the highest number ever given
 SELECT coalesce(max(seq), 0) FROM entry
 

@@ -2,7 +2,8 @@
 
 SQLite recovers a prefix of what was committed. What is gone may have been sent, and so may numbers that would
 now be given again. Every number that is sent is reserved on the disk before (:func:`reserve`), in blocks, and
-the relay notes beside the outbox how far it has come (see :mod:`auditbox.outbox.memo`). So whoever opens the
+the relay notes beside the outbox how far it has come (:mod:`auditbox.outbox.memo`), as whoever captures does
+(:mod:`auditbox.outbox.handover`). So whoever opens the
 outbox knows whether something is missing, and what of the rest may have been sent: that is looked up first.
 """
 
@@ -13,12 +14,22 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from auditbox.errors import OutboxDamaged
 from auditbox.outbox import clock
 from auditbox.outbox.base import Now
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
 from auditbox.outbox.memo import Progress
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.transitions import checksum, lead, position, promote, relay_checksum
+from auditbox.outbox.transitions import (
+    SENTINEL,
+    checksum,
+    follows,
+    is_intact,
+    lead,
+    position,
+    promote,
+    relay_checksum,
+)
 
 BLOCK = 256
 """Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""
@@ -44,18 +55,26 @@ def reserve(db: Connection, claimed: Sequence[int]) -> Reserved | None:
     return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], sync)
 
 
-def missing(db: Connection, progress: Progress | None, *, unclean: bool) -> str | None:
+def missing(db: Connection, progress: Progress | None, noted: int, *, unclean: bool) -> str | None:
     """Why the newest part of this outbox may be missing; None where it is whole.
 
     Args:
         db: the outbox, just opened.
         progress: what its last relay has noted.
+        noted: the newest number that whoever captured has noted.
         unclean: whether there was a write-ahead log before it was opened: nobody has closed it.
+
+    Raises:
+        OutboxDamaged: something is missing, and the last that is there is not what was written.
     """
     before, _, claims = lead(db)
-    newest = db.execute(SQL["newest"]).fetchone()[0]
-    if progress is not None and (progress.claims > claims or progress.newest > newest):
-        return f"its newest part is gone: {max(0, progress.newest - newest)} entries at least"
+    last = db.execute(SQL["newest_entry"]).fetchone()
+    newest = last[0] if last else 0
+    highest = max(noted, progress.newest if progress else 0)
+    if highest > newest and last and not is_intact(last):
+        raise OutboxDamaged("the outbox is damaged: its newest entry is not what was written")
+    if highest > newest or (progress is not None and progress.claims > claims):
+        return f"its newest part is gone: {max(0, highest - newest)} entries at least"
     if unclean and rebooted(before):
         return "the machine went down without closing it"
     return None
@@ -67,7 +86,7 @@ def rebooted(before: str | None) -> bool:
     return before is not None and now is not None and before.split()[:1] != now.split()[:1]
 
 
-def recover(db: Connection, progress: Progress | None, reason: str) -> int:
+def recover(db: Connection, progress: Progress | None, noted: int, reason: str) -> int:
     """Puts in doubt whatever may have been sent, in a transaction of the caller's; how much is pending.
 
     Numbers go on above all that may have been given; a tombstone says why some are missing. The epoch rises:
@@ -76,7 +95,7 @@ def recover(db: Connection, progress: Progress | None, reason: str) -> int:
     cursor, epoch = position(db)
     _, reserved, claims = lead(db)
     newest = db.execute(SQL["newest"]).fetchone()[0]
-    highest = max(reserved, progress.newest if progress else 0)
+    highest = max(reserved, noted, progress.newest if progress else 0)
     if progress is not None and progress.claims > claims:
         reserved = highest  # what has reserved them is gone, too
     db.execute(SQL["all_in_doubt"])
@@ -84,6 +103,8 @@ def recover(db: Connection, progress: Progress | None, reason: str) -> int:
     last = newest if newest < highest else min(newest, reserved)
     cursor = max(cursor, _into_doubt(db, cursor, last, reserved))
     if newest < highest:
+        if cursor < newest:
+            raise OutboxDamaged(f"the outbox is damaged: entries between {cursor} and {newest} are missing")
         gap(db, newest + 1, highest, reason)
         cursor = highest
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), time.time()))
@@ -100,6 +121,7 @@ def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
     """Moves entries from above the cursor into ``open``; those that were reserved may have been sent."""
     ledger, entered = Ledger(db), []
     for seq, id, lane in db.execute(SQL["captured"], (cursor, last)).fetchall():
+        follows(cursor, seq, lane)
         db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
         if seq <= reserved:
             db.execute(SQL["doubt"], (seq,))
@@ -113,8 +135,6 @@ def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
 def gap(db: Connection, first: int, last: int, reason: str) -> None:
     """Numbers from first to last are never given again: the last is an entry of nothing, settled."""
     at = time.time()
-    db.execute(
-        SQL["append"], (last, "sentinel", "sentinel", b"{}", checksum(last, "sentinel", "sentinel", b"{}"))
-    )
+    db.execute(SQL["append"], (last, SENTINEL, SENTINEL, b"{}", checksum(last, SENTINEL, SENTINEL, b"{}")))
     db.execute(SQL["receipt"], (last, None, at, "discarded", reason))
     bury(db, Tombstone(first, last, None, at, reason))

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from auditbox.outbox import layout, quarantine, recovery, torn
+from auditbox.outbox import handover, layout, quarantine, recovery, torn
 from auditbox.outbox.base import Now
 from auditbox.outbox.files import prepare_file
 from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transaction import Transaction
-from auditbox.outbox.transitions import checksum, promote, relay_checksum
+from auditbox.outbox.transitions import SENTINEL, is_intact, promote, relay_checksum
 
-_PIECE = 64
 _MARGIN = 100_000
 """By how much numbers jump where the newest may be lost: none is ever given twice."""
 _WIDTHS = {"entry": 5, "receipt": 5, "open": 9, "ledger": 10, "tombstone": 6}
@@ -100,7 +99,7 @@ def salvage(path: Path) -> Salvaged:
     try:
         name = str(db.execute("SELECT outbox FROM meta").fetchone()[0])
         with Transaction(db):
-            kept, doubtful, lost = _write(db, found, memo.progress(name))
+            kept, doubtful, lost = _write(db, found, memo.progress(name), handover.noted(path, name))
     finally:
         db.close()
     aside = quarantine.replace(path)
@@ -132,8 +131,8 @@ def _content(path: Path, mode: str) -> Found:
     try:
         found = Found(meta=_first(db, "meta"), relay=_first(db, "relay"), lead=_first(db, "lead"))
         for table, width in _WIDTHS.items():
-            rows = {row[0]: row for row in _rows(db, table, width) if _is_number(row[0])}
-            setattr(found, table, {key: row for key, row in rows.items() if _intact(table, row)})
+            rows = (row for row in _rows(db, table, width) if _is_number(row[0]) and _intact(table, row))
+            setattr(found, table, {row[0]: row for row in rows})
         return found
     finally:
         with suppress(sqlite3.Error):
@@ -190,25 +189,17 @@ def _give_header(path: Path) -> None:
 
 
 def _rows(db: sqlite3.Connection, table: str, width: int) -> Iterator[Row]:
-    """Every row that can be read, forwards and, from the end, backwards to where the damage is."""
-    seen: set[Any] = set()
-    for compare, order, start in ((">", "ASC", -1), ("<", "DESC", 1 << 62)):
-        at = start
-        while True:
-            query = f"SELECT * FROM {table} WHERE rowid {compare} ? ORDER BY rowid {order} LIMIT {_PIECE}"  # noqa: S608
-            piece: list[Row] = []
-            try:
-                for row in db.execute(query, (at,)):
-                    piece.append(row)
-            except (*_UNREADABLE, OverflowError):
-                yield from (row for row in piece if len(row) == width and row[0] not in seen)
-                seen.update(row[0] for row in piece)
-                break
-            yield from (row for row in piece if len(row) == width and row[0] not in seen)
-            seen.update(row[0] for row in piece)
-            if not piece or not isinstance(piece[-1][0], int) or piece[-1][0] == at:
-                break
-            at = piece[-1][0]
+    """Every row that can be read: forwards and, where that ends at the damage, from the end backwards.
+
+    In the order of the pages, without looking for any number: one that is wrong misleads nobody.
+    """
+    for order in ("ASC", "DESC"):
+        query = f"SELECT * FROM {table} ORDER BY rowid {order}"  # noqa: S608
+        try:
+            yield from (row for row in db.execute(query) if len(row) == width)
+        except (*_UNREADABLE, OverflowError):
+            continue
+        return
 
 
 def _first(db: sqlite3.Connection, table: str) -> Row | None:
@@ -221,9 +212,7 @@ def _first(db: sqlite3.Connection, table: str) -> Row | None:
 
 def _intact(table: str, row: Row) -> bool:
     if table == "entry":
-        seq, id, lane, body, stored = row
-        sound = isinstance(id, str) and isinstance(lane, str) and isinstance(body, bytes)
-        return sound and stored == checksum(seq, id, lane, body)
+        return is_intact(row)
     if table in ("ledger", "tombstone"):
         return bool(row[-1] == row_checksum(*row[:-1]))
     return isinstance(row[1], str) or table == "receipt"
@@ -232,17 +221,20 @@ def _intact(table: str, row: Row) -> bool:
 # -- writing ---------------------------------------------------------------------------------------------
 
 
-def _write(db: sqlite3.Connection, found: Found, progress: Progress | None) -> tuple[int, int, int]:
+def _write(
+    db: sqlite3.Connection, found: Found, progress: Progress | None, noted: int
+) -> tuple[int, int, int]:
     """Fills the new outbox; returns how many entries are kept, in doubt, and lost."""
     entries, receipts, opened = found.entry, found.receipt, found.open
     trusted, cursor, epoch = _position(found.relay)
     clock, reserved, claims = _lead(found.lead)
-    noted = progress.claims if progress else 0
-    whole = trusted and noted <= claims and not recovery.rebooted(clock) and not found.torn
+    claimed = progress.claims if progress else 0
+    whole = trusted and claimed <= claims and not recovery.rebooted(clock) and not found.torn
     known = max([cursor, 0 if whole else reserved, *receipts, *opened])
     if found.torn and progress:
         known = max(known, progress.newest)
-    newest = max([cursor, *receipts, *opened, *entries, progress.newest if progress else 0])
+    given = max(cursor, noted, progress.newest if progress else 0)
+    newest = max([given, *receipts, *opened, *entries])
     db.executemany(SQL["append"], entries.values())
     db.executemany(SQL["receipt"], [row for seq, row in receipts.items() if seq in entries])
     doubtful = {
@@ -258,27 +250,38 @@ def _write(db: sqlite3.Connection, found: Found, progress: Progress | None) -> t
     _carry_ledger(db, found, cursor, doubtful)
     db.execute(SQL["move"], (ahead, relay_checksum(ahead, 0), time.time()))
     db.execute(SQL["new_epoch"], (epoch + 1, relay_checksum(ahead, epoch + 1), None, time.time()))
-    db.execute("UPDATE lead SET reserved = ?, claims = ?", (ahead, max(claims, noted)))
+    db.execute("UPDATE lead SET reserved = ?, claims = ?", (ahead, max(claims, claimed)))
     for lane in {row[2] for row in entries.values()}:
         promote(db, lane, Now(time.time(), time.monotonic(), time.time()))
     read = max([cursor, *receipts, *opened])
-    lost = _lost(entries, opened.keys() - entries.keys(), read, newest)
+    lost = _lost(entries, opened.keys() - entries.keys(), read, given)
     for first, last in lost:
         bury(db, Tombstone(first, last, None, time.time(), "lost: the outbox was damaged"))
     return len(entries), len(doubtful), sum(last - first + 1 for first, last in lost)
 
 
-def _lost(entries: Collection[int], opened: Iterable[int], read: int, newest: int) -> list[tuple[int, int]]:
-    """Numbers whose entries are gone, from first to last: what was under way, and what no relay had read."""
-    lost = [(seq, seq) for seq in sorted(opened)]
-    before = read
-    for seq in sorted(seq for seq in entries if seq > read):
+def _lost(entries: Collection[int], opened: Iterable[int], read: int, known: int) -> list[tuple[int, int]]:
+    """Numbers whose entries are gone, from first to last.
+
+    Args:
+        entries: what is left.
+        opened: what was under way, and is not left.
+        read: how far relays had read; what is missing below may have been forgotten.
+        known: a number that was given; above the last entry nothing is ever forgotten.
+    """
+    before = min(read, max(entries, default=0))
+    spans = [(seq, seq) for seq in opened]
+    for seq in [*sorted(seq for seq in entries if seq > read), known + 1]:
         if seq > before + 1:
-            lost.append((before + 1, seq - 1))
-        before = seq
-    if newest > before:
-        lost.append((before + 1, newest))
-    return lost
+            spans.append((before + 1, seq - 1))
+        before = max(before, seq)
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(last, merged[-1][1])
+        else:
+            merged.append((first, last))
+    return merged
 
 
 def _position(row: Row | None) -> tuple[bool, int, int]:
@@ -316,7 +319,7 @@ def _carry_ledger(db: sqlite3.Connection, found: Found, cursor: int, doubtful: s
     days = {number: Day(*row[:-1]) for number, row in found.ledger.items()}
     ledger = Ledger(db, days)
     for seq, row in found.entry.items():
-        if row[1] != "sentinel" and (seq > cursor or day_of(row[1]) not in found.ledger):
+        if row[1] != SENTINEL and (seq > cursor or day_of(row[1]) not in found.ledger):
             ledger.entered([(seq, row[1])])
             if seq in found.receipt and found.receipt[seq][3] == "delivered":
                 ledger.delivered([(seq, row[1])])

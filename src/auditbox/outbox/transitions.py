@@ -32,9 +32,18 @@ from auditbox.outbox.ledger import Ledger, Tombstone, captured_at
 from auditbox.outbox.ledger import bury as keep_tombstone
 from auditbox.outbox.statements import SQL
 
+SENTINEL = "sentinel"
+"""Id and lane of an entry of nothing: it stands for the numbers below it that are missing."""
 _WRONG_CLOCK = 86400.0
 _SCAN = 512
 """The most entries that one claim moves from above the cursor into ``open``."""
+
+
+def is_intact(row: tuple[Any, ...]) -> bool:
+    """Whether a row of ``entry`` is what was written."""
+    seq, id, lane, body, stored = row
+    sound = isinstance(id, str) and isinstance(lane, str) and isinstance(body, bytes)
+    return sound and bool(stored == checksum(seq, id, lane, body))
 
 
 def checksum(seq: int, id: str, lane: str, body: bytes) -> int:
@@ -139,7 +148,9 @@ def _advance(
     entered: list[tuple[int, str]] = []
     busy: set[str] = set()
     rows = db.execute(SQL["beyond"], (cursor, _SCAN))
+    before = cursor
     for seq, id, lane, body, stored, waits in rows:
+        before = follows(before, seq, lane)
         entered.append((seq, id))
         if not waits and lane not in busy:
             fresh.append((seq, id, lane, body, stored, "sending", 0, 0, now.sink, None, None))
@@ -155,12 +166,25 @@ def _advance(
     return last, fresh
 
 
+def follows(before: int, seq: int, lane: str) -> int:
+    """This number, which comes next above the cursor: all are there, but before a sentinel.
+
+    Raises:
+        OutboxDamaged: one is missing, or stands elsewhere.
+    """
+    if seq != before + 1 and (lane != SENTINEL or seq <= before):
+        raise OutboxDamaged(f"the outbox is damaged: after entry {before} comes {seq}")
+    return seq
+
+
 def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
     """Puts on record that these entries are now sent, or looked up, and returns them in this order."""
     if not seqs:
         return []
     given = _json(seqs)
     rows = db.execute(SQL["claimed"], (given,)).fetchall()
+    if len(rows) != len(seqs):
+        raise OutboxDamaged("the outbox is damaged: an entry under way is missing")
     for row in rows:
         if not isinstance(row[6], int) or not all(isinstance(at, float | int | None) for at in row[8:10]):
             raise OutboxDamaged(f"the outbox is damaged: the state of entry {row[0]}")
@@ -182,7 +206,7 @@ def _claim(row: tuple[Any, ...], now: Now) -> Claim:
         sent_at=sent_at if sent_at is not None else _sent_since(id, state, now),
         refused_at=refused_at,
         error=_read(error) if error else None,
-        intact=isinstance(body, bytes) and stored == checksum(seq, id, lane, body),
+        intact=is_intact((seq, id, lane, body, stored)),
     )
 
 
