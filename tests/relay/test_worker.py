@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from auditbox.backoff import Backoff
+from auditbox.errors import OutboxError
 from auditbox.outbox.base import Draft
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.policy import Policy
@@ -355,3 +356,26 @@ def test_asking_whether_somebody_relays_takes_nothing_away(start: Callable[..., 
         assert not program.worker.alive
     finally:
         os.close(probe)
+
+
+def test_why_delivery_waits_for_its_outbox_is_said_once(
+    start: Callable[..., Program], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not at every try, until the reason is another one or it has gone on in between."""
+    monkeypatch.setattr("auditbox.relay.worker.ELECTION", 0.01)
+    program, tries = start(), iter(["locked", "locked", "full", "", "full"])
+    program.capture()
+    assert program.worker.flush(5)
+    exchange = program.outbox.exchange
+
+    def failing(*given: Any, **named: Any) -> Any:
+        if reason := next(tries, ""):
+            raise OutboxError(reason)
+        return exchange(*given, **named)
+
+    monkeypatch.setattr(program.outbox, "exchange", failing)
+    for _ in range(3):  # after the second it has gone on, so that the last failure is news
+        id = program.capture()
+        assert program.worker.flush(5)
+        assert id in program.sink.stored
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == ["locked", "full", "full"]

@@ -263,6 +263,7 @@ class Worker:
     def _repeat(
         self, relay: Relay, stopping: threading.Event, lock: FileLock, wait: Callable[[float], None]
     ) -> None:
+        said = ""
         while not stopping.is_set():
             woken = self._wake.is_set()
             self._wake.clear()
@@ -270,12 +271,14 @@ class Worker:
             if woken:
                 relay.wake()
             try:
-                pause = relay.step(self._now())
+                pause, why = relay.step(self._now()), ""
             except (Superseded, Interrupted):
                 raise
             except OutboxError as error:
-                logger.warning("delivery waits for its outbox: %s", error)
-                pause = ELECTION
+                pause, why = ELECTION, str(error)
+            if why and why != said:
+                logger.warning("delivery waits for its outbox: %s", why)
+            said = why
             if self._sink is not None:
                 self._sink.abort_overdue()
             self.hungry = relay.hungry
