@@ -192,9 +192,9 @@ def added(results: dict[str, list[Round]], framework: str, peer: str, column: in
 
 def drawn(medians: dict[str, list[float]]) -> str:
     """The plot, as SVG."""
-    bars = Bars("One request, µs: median, and a line to the 99th percentile")
-    for name, (p50, p99, _) in medians.items():
-        bars.add(name, p50, p99, ours="auditbox" in name)
+    bars = Bars("One request, µs: median, a line to the 99th percentile, and requests a second")
+    for name, (p50, p99, rate) in medians.items():
+        bars.add(name, p50, p99, ours="auditbox" in name, note=f", {rate:,.0f}/s")
     return bars.svg()
 
 
