@@ -28,9 +28,10 @@ STATUS = {
     "atexit": {0},
     "atexit, registered later": {0},
     "a daemon thread": {0},
+    "a finalizer": {0},
     "close, then more": {0},
 }
-LATE = ("atexit", "atexit, registered later")
+LATE = ("atexit", "atexit, registered later", "a finalizer")
 VERSIONS = [(3, minor) for minor in range(11, 16)]
 
 

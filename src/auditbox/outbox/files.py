@@ -7,6 +7,7 @@ An SQLite Database File"), so an existing outbox is only ever looked at with ``s
 from __future__ import annotations
 
 import fcntl
+import io
 import logging
 import os
 import stat
@@ -114,7 +115,8 @@ def filesystem_of(directory: Path) -> str | None:
     try:
         device = os.stat(directory).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        # The name open is gone where a finalizer captures while the interpreter goes down.
+        with io.open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:  # noqa: UP020
             for line in mounts:
                 head, _, tail = line.partition(" - ")
                 if head.split()[2] == wanted:

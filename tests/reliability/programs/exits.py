@@ -29,6 +29,13 @@ def capture_late(count: int, pace: float = 0.0) -> None:
         time.sleep(pace)
 
 
+class Finalizer:
+    """Captures when the interpreter lets go of its modules."""
+
+    def __del__(self) -> None:
+        capture_late(5)
+
+
 given = arguments()
 faulthandler.dump_traceback_later(0.8 * given["patience"])  # one that never ends says where it stands
 how = given["how"]
@@ -40,6 +47,8 @@ trail = make_trail(given)
 writer, late = Writer(given, trail, "early"), Writer(given, trail, "late")
 if how == "SIGTERM, handled":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+if how == "a finalizer":
+    sys.modules["finalizer"] = Finalizer()  # type: ignore[assignment]
 if how == "a daemon thread":
     threading.Thread(target=capture_late, args=(10**6, 0.005), daemon=True).start()
 for _ in range(given["count"]):
