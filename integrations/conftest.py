@@ -156,11 +156,10 @@ class Stage:
     def serving(self, *command: str, **environment: str) -> Iterator[Server]:
         """The example on this server (``python -m`` what ``command`` says); gone afterwards in any case."""
         server = Server(self.python, command, self.example, {**self.environment, **environment}, self.log)
-        workers: set[int] = set()
         try:
             yield server
-            workers = server.workers()
         finally:
+            workers = server.workers()  # also where the test has failed
             server.process.kill()
             server.process.wait()
             for worker in workers:
