@@ -20,6 +20,7 @@ USUAL = {
     "kept open": b"HTTP/1.1 201 Created\r\nConnection: Keep-Alive\r\n" + WHOLE,
     "in chunks": b"HTTP/1.1 201 Created\r\n" + CHUNKS,
     "empty": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "much of nothing": b"HTTP/1.1 200 OK\r\nVia: a" + b" " * 60_000 + b"b\r\n" + WHOLE,
     "an odd value": b"HTTP/1.1 200 OK\r\nServer: \t\xe9:;\r\n" + WHOLE,
 }
 UNUSUAL = {

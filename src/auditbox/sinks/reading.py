@@ -13,7 +13,7 @@ from auditbox.sinks.exchange import Answer, decoded, named
 
 LONGEST_HEAD = 100 * 1024
 _HEAD = re.compile(rb"HTTP/1\.1 (20[01]) [^\r\n\0]*\r\n((?:[A-Za-z0-9_-]+:[^\r\n\0]*\r\n)*)\r\n")
-_FIELD = re.compile(rb"([^:]+):[ \t]*(.*?)[ \t]*\r\n")
+_FIELD = re.compile(rb"([^:]+):(.*)\r\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
@@ -126,23 +126,23 @@ def at_a_glance(data: bytes, longest: int) -> Answer | None:
     fields = dict(_FIELD.findall(lines))
     if len(fields) < lines.count(b"\n") or b"content-encoding" in fields:
         return None
-    if fields.get(b"connection", b"keep-alive") != b"keep-alive":
+    if fields.get(b"connection", b"keep-alive").strip(b" \t") != b"keep-alive":
         return None
     length, encoding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if encoding is None:
         body = _counted(data, head.end(), length)
     else:
-        body = _joined(data, head.end()) if encoding == b"chunked" and length is None else None
+        body = _joined(data, head.end()) if encoding.strip(b" \t") == b"chunked" and length is None else None
     if body is None or len(body) > longest:
         return None
-    return Answer(
-        int(head[1]), {"date": fields[b"date"].decode("latin-1")} if b"date" in fields else {}, body
-    )
+    date = fields.get(b"date")
+    return Answer(int(head[1]), {} if date is None else {"date": date.strip(b" \t").decode("latin-1")}, body)
 
 
 def _counted(data: bytes, at: int, length: bytes | None) -> bytes | None:
     """The rest of the data where it has this length; None for anything else."""
-    if length is None or not length.isdigit() or len(length) > 9 or int(length) != len(data) - at:
+    size = b"" if length is None else length.strip(b" \t")
+    if not size.isdigit() or len(size) > 9 or int(size) != len(data) - at:
         return None
     return data[at:]
 
