@@ -94,7 +94,7 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
             marks.append(time.perf_counter() - begin)
             sizes.append(rss())
         full = path.stat().st_size
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while path.stat().st_size > full / 4 and time.monotonic() < until:
             time.sleep(0.1)
     starts = [0.0, *marks]

@@ -268,6 +268,18 @@ def test_retention_forgets_what_is_settled_but_never_the_newest(make: Make) -> N
     assert outbox.last_seq() == 11
 
 
+def test_the_file_shrinks_in_one_round_of_retention(make: Make) -> None:
+    """Ten megabytes that were delivered are given back, not a page at a time."""
+    outbox = make(keep_delivered=0)
+    outbox.append([draft(f"L{n}", body=b"x" * 20_000) for n in range(500)])
+    assert deliver(outbox) == 500
+    outbox.checkpoint()
+    assert outbox.path.stat().st_size > 10_000_000
+    outbox.retain()
+    outbox.checkpoint()
+    assert outbox.path.stat().st_size < 1_000_000
+
+
 @pytest.mark.parametrize("durability", ["crash", "none"])
 def test_a_large_wal_is_checkpointed_by_whoever_writes(
     make: Make, durability: str, monkeypatch: pytest.MonkeyPatch
