@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 
 from auditbox.errors import OutboxError
+from auditbox.outbox.combiner import _INSPECTED, Job
 from auditbox.outbox.sqlite import SqliteOutbox
 
 from .conftest import draft
@@ -71,6 +72,79 @@ def test_a_lead_that_was_left_behind_is_taken_over(outbox: SqliteOutbox, noted: 
     assert set(captured) <= committed(outbox)
     outbox.append([draft()])  # and the one that was interrupted goes on, too
     assert len(committed(outbox)) == 6
+
+
+def test_a_lead_that_ends_while_it_is_inspected_is_not_taken(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever led notes that nobody does, and the next one may lead already: the lock stays."""
+    combiner = outbox._store._combiner
+
+    def through_meanwhile() -> bool:
+        combiner._leading = False
+        return False
+
+    monkeypatch.setattr(combiner, "_somebody_may_lead", through_meanwhile)
+    lead = combiner._lead
+    combiner._look_for_the_leader()
+    assert combiner._lead is lead
+    assert combiner._leading is False
+
+
+def test_an_inspection_that_begins_under_way_changes_nothing(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has the lock leads, and returns when it has committed."""
+    combiner = outbox._store._combiner
+    outbox.append([draft()])
+
+    def begins() -> bool:
+        combiner._leading = _INSPECTED
+        return False
+
+    monkeypatch.setattr(combiner, "_steps_aside", begins)
+    monkeypatch.setattr(combiner, "_give_up_mine", lambda: pytest.fail("the lock was given away"))
+    one = draft()
+    combiner.run(Job([one]))
+    assert one.id in committed(outbox)
+
+
+def test_a_hold_that_was_left_behind_ends(outbox: SqliteOutbox) -> None:
+    """A close, or a fork, that was interrupted between any two instructions locks nobody out."""
+    outbox.append([draft()])
+    outbox._store._combiner.hold()
+    captured = capture_in_threads(outbox, 4)
+    assert len(captured) == 4
+    outbox._store._combiner.hold()
+    outbox.append([draft()])  # nor the one that was interrupted, who then lets go
+    captured += capture_in_threads(outbox, 2)
+    assert len(captured) == 6
+    outbox.close()
+    outbox.append([draft()])
+    assert len(committed(outbox)) == 9
+
+
+def test_a_close_that_is_interrupted_locks_nobody_out(outbox: SqliteOutbox) -> None:
+    """Wherever the exception falls; the next close goes through."""
+
+    def limit(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        for interrupted in range(60):
+            with suppress(TimeLimit):
+                signal.setitimer(signal.ITIMER_REAL, 0.0003 + interrupted * 3e-5)
+                with suppress(OutboxError):
+                    for _ in range(2_000):  # not for ever: Python ignores what a finalizer raises
+                        outbox.append([draft()])
+                        outbox._store.close()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert len(capture_in_threads(outbox, 2)) == 2
+            outbox._store.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_lead_that_is_in_use_is_not_taken(outbox: SqliteOutbox) -> None:

@@ -17,6 +17,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from auditbox.errors import OutboxBusy
+from auditbox.outbox import forking
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -87,15 +88,19 @@ class Combiner:
         self._queue: deque[Job] = deque()
         self._lead = threading.RLock()
         self._leading: object = False
-        self._held = False
+        self._holder: int | None = None
         self._waiting: set[int] = set()
         self._inspecting = threading.RLock()
 
     def run(self, job: Job) -> Any:
         """Does the job, or has it done; returns its result or raises its error."""
-        if self._lead.acquire(blocking=False) and (_entries() > 1 or not self._steps_aside()):
-            if self._leading and not self._heal():
+        mine = self._lead.acquire(blocking=False)
+        if mine and _entries() > 1:
+            if self._leading:
                 return self._join(job)
+        elif mine:
+            mine = self._comes_to_lead()
+        if mine:
             self._queue.append(job)
             self._take_the_lead(job)
         else:
@@ -106,6 +111,19 @@ class Combiner:
         if job.error is not None:
             raise job.error
         return job.result
+
+    def _comes_to_lead(self) -> bool:
+        """Having got the lock, in no other entry: whether nobody leads, or only seems to.
+
+        An inspection that has begun since we looked finds us here, and ends without a change.
+        """
+        if self._steps_aside():
+            return False
+        if self._leading is not True or self._heal():
+            return True
+        if self._lead._is_owned():  # type: ignore[attr-defined]
+            self._lead.release()
+        return False
 
     def enter_alone(self) -> bool:
         """Takes the lead for a caller that finds nobody writing or waiting; it must :meth:`leave`."""
@@ -137,7 +155,7 @@ class Combiner:
         The exception of a signal handler may fall between any two instructions: then a lead stays
         behind that its thread no longer knows of.
         """
-        if self._held or _entries() > 1:
+        if self._is_held() or _entries() > 1:
             return False
         self._give_up_mine()
         if self._leading:
@@ -166,17 +184,29 @@ class Combiner:
         """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
         inspects = self._inspecting.acquire(timeout=self._bound)
         try:
-            self._held = self._lead.acquire(timeout=self._bound)
+            held = self._lead.acquire(timeout=self._bound)
+            self._holder = threading.get_ident() if held else None
         finally:
             if inspects:
                 self._inspecting.release()
-        return self._held
+        return held
 
     def let_go(self) -> None:
         """Ends a hold."""
-        self._held = False
-        self._lead.release()
+        self._holder = None
+        with suppress(RuntimeError):  # it was taken for abandoned
+            self._lead.release()
         self._pass_on()
+
+    def _is_held(self) -> bool:
+        """Whether somebody holds; one who was torn out of it by a signal handler's exception does not."""
+        holder = self._holder
+        if holder is None:
+            return False
+        if not forking.under_way() and not _is_in(sys._current_frames().get(holder), HOLDS):
+            self._holder = None
+            return False
+        return True
 
     def _join(self, job: Job) -> None:
         """This thread leads already and was interrupted: the leader takes the job along before it ends."""
@@ -257,10 +287,11 @@ class Combiner:
         if not self._inspecting.acquire(blocking=False):
             return
         try:
-            if self._held:
+            if self._is_held():
                 return
             self._leading = _INSPECTED
-            if not self._somebody_may_lead():
+            # Somebody who led when this began, and is through, has noted that nobody leads: then others may.
+            if not self._somebody_may_lead() and self._leading is _INSPECTED:
                 self._lead = threading.RLock()
                 while self._somebody_may_lead():
                     time.sleep(0.001)
@@ -289,6 +320,8 @@ class Combiner:
 
 ENTRIES = {Combiner.run.__code__, Combiner.try_run.__code__}
 """The functions through which a thread comes to lead; a frame of one says that it may be leading."""
+HOLDS: set[CodeType] = set()
+"""The functions in which a thread holds, from before it does until it has let go."""
 _WAIT = Combiner._wait.__code__
 _LEADS = {Combiner._take_the_lead.__code__, Combiner._pass_on.__code__}
 
@@ -303,6 +336,15 @@ def _innermost(frame: FrameType | None) -> CodeType | None:
             return next(iter(_LEADS))
         frame = frame.f_back
     return None
+
+
+def _is_in(frame: FrameType | None, functions: set[CodeType]) -> bool:
+    """Whether a thread is in one of these."""
+    while frame is not None:
+        if frame.f_code in functions:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _entries() -> int:

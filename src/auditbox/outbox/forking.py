@@ -35,6 +35,11 @@ def register(member: Forkable) -> None:
     _members.add(member)
 
 
+def under_way() -> bool:
+    """Whether a fork has begun, and nobody goes on after it yet."""
+    return bool(_held)
+
+
 _LONGEST_IMPORT = 1.0
 _turn = threading.RLock()
 """Forks of several threads take turns: CPython's own lock is taken only after the hooks before a fork."""
@@ -75,6 +80,9 @@ def _is_importing(module: object) -> bool:
     spec = getattr(module, "__spec__", None)
     return getattr(spec, "_initializing", False) is True
 
+
+HOOKS = (_before, _after)
+"""In these, or between them, a thread forks."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

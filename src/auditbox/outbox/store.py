@@ -18,7 +18,7 @@ from zlib import crc32
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
 from auditbox.outbox import ballast, forking, layout, stranded, transitions, wal
 from auditbox.outbox.base import Draft
-from auditbox.outbox.combiner import ENTRIES, Combiner, Job
+from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST, WriterLock
 from auditbox.outbox.room import ROW, Room
@@ -418,6 +418,10 @@ def _fail(jobs: list[Job], error: OutboxError) -> None:
 
 
 ENTRIES.add(Store.append_alone.__code__)
+HOLDS.update(
+    function.__code__
+    for function in (Store.close, Store.before_fork, Store.after_fork_in_parent, *forking.HOOKS)
+)
 
 
 def checkpoint(db: sqlite3.Connection) -> None:
