@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from time import time_ns
+from types import MappingProxyType
 from typing import Any
 
 from auditbox.context import Scope, current_scope, current_trace
@@ -35,6 +36,10 @@ _JOINED_BYTES = 256
 """Of a body: what the relay joins when it sends, and some to spare."""
 _OWN_BYTES = 512
 """The same, and the event, the id and the time."""
+
+NO_OBJECT = MappingProxyType({"id": ""})
+"""Of a record that is kept although nothing says what it is about, since its action has happened: the API
+refuses it, and whoever looks after the dead letters gives it one."""
 
 
 class Composer:
@@ -172,6 +177,8 @@ class Composer:
     def _object(self, given: Any, event: str) -> dict[str, Any]:
         if type(given) is str:
             return {"id": check_object_id(given)}
+        if given is NO_OBJECT:
+            return {**NO_OBJECT}
         if given is None:
             raise RecordError(
                 "object", None, f"{event} needs one: object=…, audit_context(object=…) or default_object=…"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from auditbox import AuditTrail, Policy
+from auditbox.api import AuditApi
 from auditbox.emulator import Emulator
 from auditbox.outbox.inspection import Inspection
+from auditbox.wsgi import AuditMiddleware
 
 from .conftest import ORDER, PROBLEM, TOKEN, Run, arrived
 
@@ -189,6 +194,32 @@ def test_fix_captures_a_correction_and_discards_the_letter(
     (tombstone,) = Inspection(path).tombstones()
     assert (tombstone.seq, tombstone.id) == (1, id)
     assert tombstone.reason.startswith(f"wrong order; replaced by {new} (it was dead because: 400")
+
+
+def test_the_record_of_a_request_without_an_object_is_a_dead_letter_that_can_be_given_one(
+    run: Run, path: Path, api: Emulator
+) -> None:
+    """It is refused, holds nobody up, and arrives once it says what it is about."""
+
+    def application(environ: object, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/orders/none", "wsgi.input": io.BytesIO()}
+    with AuditTrail(
+        path, sink=api.url, token=TOKEN, extension="shop", policy=Policy(verify_after=0.1)
+    ) as trail:
+        middleware = AuditMiddleware(application, every={"event": "order.changed"}, trail=trail)
+        assert list(middleware(environ, lambda *_: None)) == [b"ok"]
+        trail.record("order.approved", object=ORDER)
+        assert trail.flush(timeout=20).dead == 1
+    (letter,) = json.loads(run("dead", "list", "--json", "--outbox", path).stdout)
+    assert letter["problem"]["status"] == 400
+    fix = ("dead", "fix", "1", "--set", f"object.id={OTHER}", "--reason", "there was none", "--outbox", path)
+    assert run(*fix).returncode == 0
+    assert run("flush", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN).returncode == 0
+    with AuditApi(api.url, token=TOKEN) as client:
+        assert sorted(record.object.id for record in client.records.iterate()) == sorted([ORDER, OTHER])
 
 
 @pytest.mark.parametrize(

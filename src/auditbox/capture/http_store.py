@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from auditbox.compose import NO_OBJECT
 from auditbox.context import current_scope
 from auditbox.errors import RecordError, error_text
 
@@ -65,20 +66,30 @@ class Made:
         if not isinstance(error, RecordError):
             trail.spill(error, self._event, self._fields)
             return False
-        unresolved = self._fields["outcome"].setdefault("unresolved", {})
-        if error.field == "outcome" or not self._left_out(error.field):
-            self._lost("; ".join([*(f"{field}: {why}" for field, why in unresolved.items()), str(error)]))
-            return False
-        unresolved[error.field] = error_text(error)
-        return True
+        field, unresolved = error.field, self._fields["outcome"].setdefault("unresolved", {})
+        if self._left_out(field):
+            unresolved[field] = error_text(error)
+            return True
+        if field == "object" and "object" not in self._fields:
+            self._fields["object"] = NO_OBJECT
+            unresolved.setdefault(field, error_text(error))
+            self._say("has no object; give the dead letter one (auditbox dead fix)", unresolved[field])
+            return True
+        self._lost("; ".join([*(f"{field}: {why}" for field, why in unresolved.items()), str(error)]))
+        return False
 
     def _left_out(self, field: str) -> bool:
         """Takes a value that breaks a rule away: the rule's own, else what the application has bound."""
+        if field == "outcome":
+            return False
         if self._fields.pop(field, None) is not None:
             return True
         scope = current_scope()
         return scope is not None and scope.values.pop(field, None) is not None
 
     def _lost(self, why: str) -> None:
+        self._say("is lost", why)
+
+    def _say(self, what: str, why: str) -> None:
         about = self._request
-        logger.error("%s %r: audit record of %s is lost: %s", about.method, about.route, self._event, why)
+        logger.error("%s %r: audit record of %s %s: %s", about.method, about.route, self._event, what, why)

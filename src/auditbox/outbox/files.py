@@ -34,8 +34,8 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
-_GLANCES = 20
-"""How often a lock is tried before the first nap: for about as long as a capture holds it."""
+_MOMENT = 0.00005
+"""Seconds for which a lock is tried before the first nap: a capture holds it for less."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -160,12 +160,14 @@ class FileLock:
             return not self.path.parent.is_dir()
 
     def linger(self) -> bool:
-        """Takes a lock that was just held, if it is let go of in some microseconds."""
-        for _ in range(_GLANCES):
-            os.sched_yield()
+        """Takes a lock that was just held, if it is let go of in a moment."""
+        end = time.monotonic() + _MOMENT
+        while True:
+            os.sched_yield()  # on a busy machine it may take a time slice of somebody else's
             if self.try_acquire():
                 return True
-        return False
+            if time.monotonic() >= end:
+                return False
 
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
