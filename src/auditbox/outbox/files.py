@@ -34,8 +34,6 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
-_MOMENT = 0.00005
-"""Seconds for which a lock is tried before the first nap: a capture holds it for less."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -159,24 +157,12 @@ class FileLock:
         except OSError:
             return not self.path.parent.is_dir()
 
-    def linger(self) -> bool:
-        """Takes a lock that was just held, if it is let go of in a moment."""
-        end = time.monotonic() + _MOMENT
-        while True:
-            os.sched_yield()  # on a busy machine it may take a time slice of somebody else's
-            if self.try_acquire():
-                return True
-            if time.monotonic() >= end:
-                return False
-
     def acquire(self, bound: float) -> None:
         """Takes the lock, waiting up to ``bound`` seconds.
 
         Raises:
             OutboxBusy: another process held it for that long.
         """
-        if self.try_acquire() or (bound and self.linger()):
-            return
         began = time.monotonic()
         while not self.try_acquire():
             waited = time.monotonic() - began

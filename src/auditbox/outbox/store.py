@@ -109,11 +109,7 @@ class Store:
                 or self._pid != getpid()
             ):
                 return False
-            try:
-                flock(descriptor, LOCK_NOW)
-            except BlockingIOError:
-                if not lock.linger():
-                    return False
+            flock(descriptor, LOCK_NOW)
             try:
                 words = lock.words
                 if words[MARK] != lock.mark and (newest := self._caught_up()) is None:
@@ -127,6 +123,8 @@ class Store:
                 room.left -= need
             finally:
                 flock(descriptor, LOCK_UN)
+        except BlockingIOError:
+            return False
         except sqlite3.IntegrityError:  # somebody writes under another lock: the long way finds out
             self._look_at = 0.0
             return False
