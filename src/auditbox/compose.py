@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from time import time_ns
-from types import MappingProxyType
 from typing import Any
 
 from auditbox.context import Scope, current_scope, current_trace
 from auditbox.encoding import LONE_SURROGATE, cut, is_interruption, plain, to_json, unused
 from auditbox.errors import ConfigurationError, RecordError
-from auditbox.names import Events, check_object_id, is_object_id
+from auditbox.names import NO_OBJECT, Events, check_object_id, is_object_id
 from auditbox.outbox.base import Draft
 from auditbox.redaction import Redaction
 from auditbox.uuid7 import uuid7
@@ -36,10 +35,6 @@ _JOINED_BYTES = 256
 """Of a body: what the relay joins when it sends, and some to spare."""
 _OWN_BYTES = 512
 """The same, and the event, the id and the time."""
-
-NO_OBJECT = MappingProxyType({"id": ""})
-"""Of a record that is kept although nothing says what it is about, since its action has happened: the API
-refuses it, and whoever looks after the dead letters gives it one."""
 
 
 class Composer:

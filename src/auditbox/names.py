@@ -6,6 +6,7 @@ Apart from the shapes in :mod:`auditbox.records`, which need pydantic: a capture
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 
 from auditbox.errors import RecordError, UndeclaredEvent
 
@@ -14,6 +15,10 @@ OBJECT_ID = re.compile(r"[A-Z]{3,4}(?:-[0-9]{4})+")
 
 is_object_id = OBJECT_ID.fullmatch
 """Whether a text has that form."""
+
+NO_OBJECT = MappingProxyType({"id": ""})
+"""Of a record that is kept although nothing says what it is about, since its action has happened: the API
+refuses it, and whoever looks after the dead letters gives it one."""
 
 SUBMITTED_EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
 """``extensions.<extension>.<event>``: the only events that a client may submit (canon BR-004)."""

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from auditbox.compose import NO_OBJECT
 from auditbox.context import current_scope
 from auditbox.errors import RecordError, error_text
+from auditbox.names import NO_OBJECT
 
 if TYPE_CHECKING:
     from auditbox.capture.request import Request

@@ -146,8 +146,10 @@ class FileLock:
         return True
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.descriptor = os.open(self.path, flags, 0o600)
+        self.descriptor = self._opened()
+
+    def _opened(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def in_place(self) -> bool:
         """Whether the file that is locked is the one that others find; or none could be made there."""

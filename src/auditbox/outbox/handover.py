@@ -30,23 +30,24 @@ class WriterLock(FileLock):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.words: memoryview = memoryview(bytearray(_WORDS.size)).cast("Q")
+        self.words = memoryview(b"")
         self.mark = self.key = self.files = 0
         self._map: mmap.mmap | None = None
 
     def _open(self) -> None:
-        super()._open()
-        assert self.descriptor is not None
+        """Known as open when its memory is there: an exception of a signal handler may come in between."""
+        descriptor = self._opened()
         try:
-            size = os.fstat(self.descriptor).st_size
+            size = os.fstat(descriptor).st_size
             if size < _WORDS.size:  # really on the disk: memory without a place there would be a SIGBUS
-                os.pwrite(self.descriptor, bytes(_WORDS.size - size), size)
-            self._map = mmap.mmap(self.descriptor, _WORDS.size)
+                os.pwrite(descriptor, bytes(_WORDS.size - size), size)
+            self._map = mmap.mmap(descriptor, _WORDS.size)
+            self.words = memoryview(self._map).cast("Q")
+            self.mark = int.from_bytes(os.urandom(8)) | 1
+            self.descriptor = descriptor
         except BaseException:
-            self.forget()
+            os.close(descriptor)
             raise
-        self.words = memoryview(self._map).cast("Q")
-        self.mark = int.from_bytes(os.urandom(8)) | 1
 
     def describe(self, outbox: str, files: object) -> None:
         """Says which outbox this process has open, and in which files."""
@@ -69,13 +70,13 @@ class WriterLock(FileLock):
         self.words[MARK], self.words[FILES] = self.mark, 0
 
     def forget(self) -> None:
-        """Gives the descriptor and the memory back."""
-        self.words.release()
-        self.words = memoryview(bytearray(_WORDS.size)).cast("Q")
-        if self._map is not None:  # which has a descriptor of its own
-            self._map.close()
-            self._map = None
+        """Gives descriptor and memory back; what an interruption leaves of them goes at the next opening."""
         super().forget()
+        words, self.words = self.words, memoryview(b"")
+        words.release()
+        memory, self._map = self._map, None  # it has a descriptor of its own
+        if memory is not None:
+            memory.close()
 
 
 def noted(path: Path, outbox: str) -> int:

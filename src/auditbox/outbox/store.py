@@ -360,12 +360,13 @@ class Store:
             if self._same_file():
                 self._look_at = now + _GLANCE
                 return self._db
-            if stranded.files(self._text)[0] != self._files[0]:
+            if self._files and stranded.files(self._text)[0] != self._files[0]:
                 logger.error(
                     "outbox %s was deleted or replaced while it was open; a new one is started", self.path
                 )
         self._leave()
         self._lock.unsettle()
+        self._files, self._look_at = (), 0.0  # until all that belongs to the new one is there
         self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
         self._allot_wal(self._db)
         self._cursor = self._db.cursor()
@@ -387,20 +388,24 @@ class Store:
     def _leave(self) -> None:
         """Closes the connection; what went into a log that was deleted is carried over, as far as can be."""
         found = stranded.files(self._text)
-        if self._db is None or found == self._files or found[0] != self._files[0]:
+        if self._db is None or not self._files or found == self._files or found[0] != self._files[0]:
             self._close()
         else:
             outcome = stranded.leave(self._db, self.path, self._files)
-            self._db = self._cursor = None
+            self._close()
             logger.error(
                 "the write-ahead log of outbox %s was deleted while it was open, by hand or because this "
                 "program has opened and closed the file itself: %s", self.path, outcome,
             )  # fmt: skip
 
     def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = self._cursor = None
+        db, self._db, self._cursor = (
+            self._db,
+            None,
+            None,
+        )  # before: who is interrupted leaves none that is closed
+        if db is not None:
+            db.close()
 
 
 @functools.cache

@@ -25,28 +25,28 @@ def files(database: str) -> Files:
 
 
 def leave(db: sqlite3.Connection, path: Path, known: Files) -> str:
-    """Closes a connection whose log, or its index, is not the one at the path any more; says what came of it.
+    """What comes of a connection whose log, or its index, is not the one at the path any more.
 
-    The caller holds the lock between processes. A checkpoint gives everything back, but only where nobody has
-    the file open otherwise, or has changed it: pages of two logs must not be mixed.
+    The caller holds the lock between processes, and closes it next. A checkpoint gives everything back, but
+    only where nobody has the file open otherwise, or has changed it: pages of two logs must not be mixed.
 
     Raises:
-        OutboxBusy: a reader keeps that from being done now; the connection stays open.
+        OutboxBusy: a reader keeps that from being done now; the connection must stay open.
     """
     if db.in_transaction:
         db.execute("ROLLBACK")
     _, log, index = files(str(path))
+    # Where it is given up: interrupted, SQLite does no checkpoint when the last connection goes.
     written = log not in (None, known[1]) and _size(f"{path}-wal") > 0
     if written and index == known[2]:  # the one index is of the new log now, and says nothing of the old one
-        _abandon(db)
+        db.interrupt()
         return "another process has carried over what it found; what came after that is lost"
     if written or index not in (None, known[2]) or not _holds_all_of(db, path):
-        _abandon(db)
+        db.interrupt()
         return "others have written to a new one: what this process captured in between may be lost"
     busy, frames, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if busy or moved < frames:
         raise OutboxBusy(f"a reader keeps what was written to outbox {path} from being carried over")
-    db.close()
     return "all that was captured is carried over"
 
 
@@ -65,12 +65,6 @@ def _holds_all_of(db: sqlite3.Connection, path: Path) -> bool:
         return False
     finally:
         file.close()
-
-
-def _abandon(db: sqlite3.Connection) -> None:
-    """Closes without the checkpoint that SQLite does when the last connection goes: it ends interrupted."""
-    db.interrupt()
-    db.close()
 
 
 def _identity(path: str) -> tuple[int, int] | None:

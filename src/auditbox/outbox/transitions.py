@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-import orjson
-
+from auditbox.encoding import fast_encoder
 from auditbox.errors import OutboxDamaged, Superseded
 from auditbox.outbox.base import (
     Ambiguous,
@@ -249,7 +248,7 @@ def _but_delivered(
 def _json(values: list[Any]) -> str:
     """As JSON, for one statement that takes them all."""
     try:
-        return orjson.dumps(values).decode()
+        return fast_encoder()[0](values, None, 0).decode()
     except TypeError:  # half a surrogate in a remote id, or a lane that is damaged into something else
         return json.dumps(values, default=repr)
 
