@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from auditbox.outbox.base import Delivered, Now
 from auditbox.outbox.handover import FILES, WriterLock, noted
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.sqlite import SqliteOutbox
@@ -157,3 +159,43 @@ def test_an_outbox_of_an_earlier_day_is_known_to_be_one(path: Path, caplog: pyte
     outbox.close()
     assert "its newest part is gone: 3 entries at least" in caplog.text
     assert rows(path)[-1] == (5, "NEXT")
+
+
+def test_an_older_lock_file_put_in_place_gives_no_number_twice(path: Path, tmp_path: Path) -> None:
+    """Also where what had the numbers since is delivered and forgotten."""
+    outbox = SqliteOutbox(path, keep_delivered=0)
+    outbox.append([draft()])
+    lock, copy = path.with_name("audit.db.lock"), tmp_path / "copy"
+    copy.write_bytes(lock.read_bytes())
+    for _ in range(5):
+        outbox.append([draft()])
+    now = Now(1000.0, 1000.0, 1000.0)
+    epoch, settled = outbox.take_over(now, 0), []
+    while claims := outbox.exchange(epoch, settled, 4, now, 60).claims:
+        settled = [Delivered(claim.entry.seq, "R", 1.0) for claim in claims]
+    assert outbox.retain() >= 5
+    copy.rename(lock)
+    time.sleep(0.06)
+    outbox.append([draft("NEXT")])
+    outbox.close()
+    assert rows(path)[-1] == (7, "NEXT")
+
+
+def test_after_an_orderly_restart_of_the_machine_nothing_is_in_doubt(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever opens the outbox second finds the log of the first, and knows that this is all."""
+    outbox = SqliteOutbox(path)
+    outbox.take_over(Now(1000.0, 1000.0, 1000.0), 0)
+    outbox.append([draft()])
+    outbox.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("UPDATE lead SET clock = 'another-boot 1'").rowcount == 1
+    db.close()
+    first = SqliteOutbox(path)
+    first.append([draft()])
+    second = SqliteOutbox(path)
+    second.append([draft()])
+    second.close()
+    first.close()
+    assert caplog.text == ""

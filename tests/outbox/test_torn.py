@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 from pathlib import Path
@@ -210,3 +211,40 @@ def test_doctor_sees_a_gap_before_anybody_opens_the_outbox(left: Path) -> None:
     flip(left, frames(left)[40] + 2000)
     assert log().state == "failed"
     assert "carries over" in str(log().advice)
+
+
+def killed(path: Path, *drafts: Draft) -> None:
+    """A process captures these and is killed."""
+    if (pid := os.fork()) == 0:
+        try:
+            outbox = SqliteOutbox(path)
+            for one in drafts:
+                outbox.append([one])
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_what_a_writer_leaves_that_is_killed_within_its_commit_is_no_gap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next one writes over its first frames; the rest stands there, and nobody was told of it."""
+    path, other = tmp_path / "here" / "audit.db", tmp_path / "there" / "audit.db"
+    path.parent.mkdir()
+    killed(path, draft("A"), draft("A"))
+    shutil.copytree(path.parent, other.parent)
+    killed(other, Draft("never", "L", b'{"text":"%s"}' % (b"x" * 30_000)))
+    killed(path, draft("B"))
+    mine, its = (one.with_name("audit.db-wal").read_bytes() for one in (path, other))
+    assert len(its) > len(mine) + FRAME
+    with path.with_name("audit.db-wal").open("r+b") as log:
+        log.write(mine + its[len(mine) :])
+    assert torn.has_gap(path)
+    assert all(check.state == "ok" for check in examine(path) if check.check == "log")
+    outbox = SqliteOutbox(path)
+    outbox.append([draft("C")])
+    outbox.close()
+    assert caplog.text == ""
+    with sqlite3.connect(path) as db:
+        assert [lane for (lane,) in db.execute("SELECT lane FROM entry ORDER BY seq")] == ["A", "A", "B", "C"]
+    db.close()

@@ -16,6 +16,7 @@ from auditbox.errors import NotAnOutbox, OutboxError
 from auditbox.outbox import ballast, torn, transitions
 from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
+from auditbox.outbox.memo import Memo
 from auditbox.outbox.readonly import ReadOnly
 
 _PAGE = 2000
@@ -130,7 +131,8 @@ def _log(path: Path) -> Check:
     """Before anybody opens it: SQLite would take it to end at a gap. Not judged while somebody writes."""
     log = path.with_name(f"{path.name}-wal")
     before = log.stat().st_mtime_ns if log.exists() else None
-    if torn.has_gap(path) and log.exists() and log.stat().st_mtime_ns == before:
+    ours = Memo(path).identity()
+    if torn.hides(path, ours.outbox if ours else "") and log.exists() and log.stat().st_mtime_ns == before:
         return Check("log", "failed", "the write-ahead log is damaged before its last commit", _SALVAGE)
     return Check("log", "ok", "the write-ahead log is whole" if before else "there is no write-ahead log")
 
@@ -196,7 +198,7 @@ def relay(view: Inspection) -> Check:
         text = "is running" if since is None else f"is running since {since.isoformat(timespec='seconds')}"
         return Check("relay", "ok", text)
     if pending:
-        advice = "start the application, or: auditbox relay"
+        advice = "the application relays from its next record on; at once: auditbox relay"
         return Check("relay", "failed", f"none is running, and {_entries(pending, 'waits', 'wait')}", advice)
     return Check("relay", "ok", "none is running, and nothing waits")
 

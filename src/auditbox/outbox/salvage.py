@@ -84,7 +84,7 @@ def salvage(path: Path) -> Salvaged:
     """
     memo = Memo(path)
     identity = memo.identity()
-    gap = torn.keep(path)
+    gap = torn.keep(path, identity.outbox if identity else "")
     found = _read(path)
     if gap:
         torn.mend(path, flawed=False)

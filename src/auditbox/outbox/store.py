@@ -236,6 +236,8 @@ class Store:
             logger.error("%s was deleted or replaced while it was in use", self._lock.path)
             self._lock.forget()
             self._lock.acquire(self._bound)
+            self._lock.unsettle()  # it may be an older one, with an older number
+            self._seq, self._look_at = None, 0.0
         if self._lock.words[MARK] != self._lock.mark:
             self._caught_up()
         db = self._connection()

@@ -1,14 +1,16 @@
 """A write-ahead log with a gap: what was committed stands behind a frame that is not what was written.
 
 SQLite takes such a log to end at the gap (sqlite.org/fileformat2.html#the_write_ahead_log), and writes over
-the rest. A kill leaves no gap: frames are written one after the other, and nothing is committed behind the
-last one that is whole. So a gap is damage, or a power cut that met the disk out of order. The log is the only
-file of SQLite's that others may open; it is read before SQLite has the outbox open.
+the rest. A gap is damage, or a power cut that met the disk out of order; or it is what a writer leaves that
+is killed within its commit, when the next one has written over its first frames. What captures have noted
+tells: then everything that was told to be safe stands before the gap. The log is the only file of SQLite's
+that others may open; it is read before SQLite has the outbox open.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
 import sys
 from array import array
@@ -16,6 +18,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
+
+from auditbox.outbox.handover import noted
+from auditbox.outbox.statements import SQL
 
 _MAGIC = 0x377F0682
 """Of a log whose checksums read little-endian words; one more for big-endian ones."""
@@ -117,14 +123,33 @@ def has_gap(path: Path) -> bool:
         return False
 
 
+def hides(path: Path, outbox: str) -> bool:
+    """Whether the log of this outbox has a gap, and something that was committed stands behind it."""
+    return is_kept(path) or (has_gap(path) and not _reaches(path, noted(path, outbox)))
+
+
+def _reaches(path: Path, known: int) -> bool:
+    """Whether all that was noted can be read as SQLite sees it; False where nothing is known."""
+    if not known:
+        return False
+    try:
+        db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)  # which leaves the log as it is
+        try:
+            return bool(db.execute(SQL["newest"]).fetchone()[0] >= known)
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return False
+
+
 def is_kept(path: Path) -> bool:
     """Whether the salvage of a log with a gap was begun, and is not through."""
     return _original(path).exists()
 
 
-def keep(path: Path) -> bool:
+def keep(path: Path, outbox: str) -> bool:
     """Keeps a log with a gap in a file of its own until the salvage is through; False: it has none."""
-    if not has_gap(path):
+    if not hides(path, outbox):
         return False
     if is_kept(path):  # a salvage was killed
         _put(_log(path), _original(path).read_bytes())
