@@ -208,7 +208,10 @@ def test_a_file_that_is_no_outbox_is_found_wherever_it_is_first_used(tmp_path: P
 
 def test_another_destination_on_the_same_file_is_refused(tmp_path: Path) -> None:
     """Entries for one API never go to another; and who captured nothing there has nothing to close."""
-    AuditTrail(tmp_path / "audit.db", sink=URL, token=TOKEN, extension="shop").outbox.ready()
+    first = AuditTrail(tmp_path / "audit.db", sink=FakeSink(), extension="shop")
+    first.record("order.approved", object=ORDER)
+    assert first.flush(timeout=10)
+    first.close()
     other = AuditTrail(tmp_path / "audit.db", sink="https://other.example.com", token=TOKEN, extension="shop")
     with pytest.raises(WrongDestination, match="one outbox per destination"):
         other.check()
@@ -470,3 +473,21 @@ def test_the_path_is_made_absolute_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert trail.outbox.last_seq() == 2
     assert not (tmp_path / "elsewhere" / "audit.db").exists()
     trail.close()
+
+
+def test_what_waits_in_memory_at_the_end_is_said_to_be_lost(tmp_path: Path) -> None:
+    """An outbox that cannot be used until the process ends: the count is the last word."""
+    (tmp_path / "place").write_text("no directory")
+    program = f"""
+import logging, auditbox
+trail = auditbox.AuditTrail({str(tmp_path / "place" / "audit.db")!r}, extension="shop")
+log = logging.getLogger("shop")
+log.setLevel(logging.INFO)
+log.addHandler(auditbox.AuditHandler(trail))
+for _ in range(3):
+    log.info("x", extra={{"audit": {{"event": "order.approved", "object": {ORDER!r}}}}})
+trail.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.count("waits in memory") == 3
+    assert "3 audit records that waited in memory are lost" in done.stderr.splitlines()[-1]

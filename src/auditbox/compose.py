@@ -132,7 +132,7 @@ class Composer:
         body = self._redaction.quick_json(whole)
         if body is None or len(body) > self._most:
             body = self._careful(whole)
-        return _draft((id, about["id"] if lane is None else self._lane(lane), body))
+        return _draft((id, about["id"] or id if lane is None else self._lane(lane), body))
 
     def _next_second(self, second: int) -> str:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -29,7 +29,7 @@ class Spill:
         self._size = size
         self.kept: deque[Draft] = deque()
         self._lock = threading.Lock()
-        ending.register(self.retry)
+        ending.register(self.end)
 
     def keep(
         self,
@@ -67,3 +67,12 @@ class Spill:
             return
         finally:
             self._lock.release()
+
+    def end(self) -> None:
+        """At the end of the process: tries once more, and says what is lost with it."""
+        self.retry()
+        if self.kept:
+            logger.error(
+                "%d audit records that waited in memory are lost: the outbox could not store them",
+                len(self.kept),
+            )

@@ -25,6 +25,7 @@ from auditbox import default as defaults
 from auditbox.capture.handler import AuditContextFilter, AuditHandler
 from auditbox.context import Scope, audit_context
 from auditbox.errors import ConfigurationError
+from auditbox.outbox.inspection import Inspection
 from auditbox.testing import CapturedRecords
 from auditbox.trail import AuditTrail
 
@@ -447,3 +448,23 @@ def test_survives_the_ways_of_logging(trail: AuditTrail, records: CapturedRecord
     handler.release()
     handler.close()
     assert records.one("order.approved")
+
+
+def test_a_line_that_the_outbox_cannot_store_now_waits(
+    log: logging.Logger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with the decorator: its action has happened, so it is kept, and stored before the next one."""
+    place = tmp_path / "place"
+    place.write_text("no directory")
+    trail = AuditTrail(place / "audit.db", extension="shop")
+    log.addHandler(handler := AuditHandler(trail))
+    try:
+        log.info("first", extra={"audit": APPROVED})
+        assert "waits in memory" in caplog.text
+        place.unlink()
+        log.info("second", extra={"audit": APPROVED})
+    finally:
+        log.removeHandler(handler)
+    stories = Inspection(place / "audit.db").newest(10)
+    trail.close()
+    assert sorted(story.record["summary"] for story in stories) == ["first", "second"]

@@ -28,7 +28,7 @@ from auditbox.errors import (
     WrongDestination,
 )
 from auditbox.outbox import layout
-from auditbox.outbox.base import Delivered, Draft, Now
+from auditbox.outbox.base import Delivered, Draft, Now, Retry
 from auditbox.outbox.files import FileLock
 from auditbox.outbox.sqlite import SqliteOutbox
 
@@ -367,11 +367,41 @@ def test_a_migration_that_fails_changes_nothing(make: Make, monkeypatch: pytest.
 
 
 def test_an_outbox_belongs_to_one_destination(make: Make) -> None:
-    """The first relay's destination stays; another one is refused by name."""
+    """Where something was delivered, or may have been: another one is refused by name."""
     make().append([draft()])
-    make(destination="https://one.example").append([draft()])
+    one = make(destination="https://one.example")
+    epoch = one.take_over(NOW, 5)
+    (claim,) = one.exchange(epoch, [], 1, NOW, 60).claims
     with pytest.raises(WrongDestination, match="belongs to https://one"):
         make(destination="https://two.example").append([draft()])
+    one.exchange(epoch, [Delivered(claim.entry.seq, "R", 1.0)], 0, NOW, 60)
+    with pytest.raises(WrongDestination, match="while nothing was delivered"):
+        make(destination="https://two.example").append([draft()])
+
+
+def test_a_destination_to_which_nothing_went_can_be_corrected(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistyped address binds nobody: what was tried in vain goes to the right one."""
+    wrong = make(destination="https://wrong.example")
+    wrong.append([draft()])
+    epoch = wrong.take_over(NOW, 5)
+    (claim,) = wrong.exchange(epoch, [], 1, NOW, 60).claims
+    wrong.exchange(epoch, [Retry(claim.entry.seq, NOW.wall, NOW.monotonic, {})], 0, NOW, 60)
+    relays = FileLock(wrong.relay_lock)
+    assert relays.try_acquire()
+    with pytest.raises(WrongDestination, match="no process relays"):
+        make(destination="https://right.example").append([draft()])
+    relays.forget()
+    wrong.close()
+    right = make(destination="https://right.example")
+    right.append([draft()])
+    assert "goes to https://right.example now" in caplog.text
+    later = Now(NOW.wall + 100, NOW.monotonic + 100, NOW.sink + 100)
+    (claim,) = right.exchange(right.take_over(later, 5), [], 5, later, 60).claims
+    assert claim.action == "send"
+    right.close()
+    assert rows(right.path, "SELECT destination FROM meta") == [("https://right.example",)]
 
 
 def test_a_symbolic_link_is_refused(make: Make, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Required
 from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import summary_of
 from auditbox.context import Scope, current_scope, current_trace
-from auditbox.errors import RecordError, error_text
+from auditbox.errors import OutboxError, RecordError, error_text
 from auditbox.settings import RECORD_FIELDS, RecordFields
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ class AuditHandler(logging.Handler):
                 else:
                     if not fields.get("summary"):
                         fields["summary"] = summary_of(record) if record.args else str(record.msg)
-                    trail.record(event, **fields)
+                    try:  # as in _store: a call costs every line a microsecond
+                        trail.record(event, **fields)
+                    except OutboxError as error:
+                        trail.spill(error, event, fields)
             finally:
                 sites.pop()
         except Exception as error:  # noqa: BLE001 - a handler does not raise into the application
@@ -134,7 +137,7 @@ def _complete(trail: AuditTrail, record: logging.LogRecord, event: Any, fields: 
         fields["outcome"] = fields.get("outcome") or _failure(error)
     if record.thread != get_ident() and record.thread is not None:
         fields.setdefault("occurred_at", _created(record))
-    trail.record(event, **fields)
+    _store(trail, event, fields)
 
 
 def _capture_carried(
@@ -147,7 +150,15 @@ def _capture_carried(
         fields["outcome"] = fields.get("outcome") or _failure(carried["error"])
     fields.setdefault("occurred_at", _created(record))
     with Scope(dict(carried["context"])), _trace(carried["trace"]):
+        _store(trail, event, fields)
+
+
+def _store(trail: AuditTrail, event: Any, fields: dict[str, Any]) -> None:
+    """Captures; what the outbox cannot store now waits in memory, since the action has happened."""
+    try:
         trail.record(event, **fields)
+    except OutboxError as error:
+        trail.spill(error, event, fields)
 
 
 class AuditContextFilter(logging.Filter):

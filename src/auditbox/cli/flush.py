@@ -73,6 +73,9 @@ def _wait(view: Inspection, shown: Progress, upto: int, deadline: float, *, alon
 def _reason(view: Inspection, token: str | Path | None) -> str:
     status = view.status()
     if token is None and not status.relay_alive:
-        return "no relay is running; start the application, or set MPT_API_TOKEN and this command delivers"
+        return (
+            "no relay is running; the application starts one with its next record, or set MPT_API_TOKEN "
+            "and this command delivers"
+        )
     # With a token there was one all the time, if only this command's own, which has ended by now.
     return waiting.why(status.pending, True, status.waits) or "there was not enough time"

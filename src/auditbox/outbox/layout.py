@@ -24,6 +24,7 @@ from auditbox.errors import (
 from auditbox.outbox import ballast, handover, migration, quarantine, recovery, torn, wal
 from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
+from auditbox.outbox.presence import is_held
 from auditbox.outbox.room import full_disk
 from auditbox.outbox.statements import SQL, read
 from auditbox.outbox.transaction import Transaction
@@ -62,7 +63,7 @@ def open_database(
         ballast.release(path)
     if ours and _size(path) == 0:  # SQLite would take it for new, and delete its write-ahead log
         raise OutboxDamaged(f"outbox {path} has been emptied")
-    if ours and (torn.is_kept(path) or (first and unclean and torn.has_gap(path))):
+    if ours and (torn.is_kept(path) or (first and unclean and torn.hides(path, ours.outbox))):
         raise OutboxDamaged(f"the write-ahead log of outbox {path} has a gap before its last commit")
     db = _connect(path)
     try:
@@ -134,7 +135,8 @@ def _checked(
     try:
         _configure(db, synchronous)
         mark = mark or db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-        return _check(db, path, create and ours is None, destination, ours)
+        name, owner = _check(db, path, create and ours is None, ours)
+        return name, _claim_destination(db, path, owner, destination, may_change=create)
     except (NotAnOutbox, sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if mark and (isinstance(error, (NotAnOutbox, UnicodeDecodeError)) or _is_ruin(error, path)):
             raise OutboxDamaged(f"outbox {path} cannot be read: {error}") from error
@@ -143,12 +145,10 @@ def _checked(
         raise
 
 
-def _check(
-    db: sqlite3.Connection, path: Path, create: bool, destination: str | None, ours: Identity | None
-) -> tuple[str, str | None]:
+def _check(db: sqlite3.Connection, path: Path, create: bool, ours: Identity | None) -> tuple[str, str | None]:
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables and create:
-        _create(db, destination)
+        _create(db, None)
     elif not tables or db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise NotAnOutbox(f"{path} is not an auditbox outbox: choose another path")
     version, name, owner = db.execute("SELECT version, outbox, destination FROM meta").fetchone() or (
@@ -167,7 +167,7 @@ def _check(
     if version < VERSION:
         _migrate(db, version)
     _check_layout(db, path)
-    return str(name), _claim_destination(db, path, owner, destination)
+    return str(name), owner
 
 
 def _check_layout(db: sqlite3.Connection, path: Path) -> None:
@@ -242,15 +242,22 @@ def _recover(
 
 
 def _claim_destination(
-    db: sqlite3.Connection, path: Path, owner: str | None, destination: str | None
+    db: sqlite3.Connection, path: Path, owner: str | None, destination: str | None, *, may_change: bool
 ) -> str | None:
-    """Where its entries go from now on."""
+    """Where its entries go from now on: another place only if nothing may have gone to the first one.
+
+    And only where the application says so: a command may have been given a wrong environment.
+    """
     if destination is None or destination == owner:
         return owner
     if owner is not None:
-        raise WrongDestination(
-            f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination"
-        )
+        may_change = may_change and not is_held(path.with_name(f"{path.name}.relay"))
+        if not may_change or not db.execute(SQL["unanswered"]).fetchone()[0]:
+            raise WrongDestination(
+                f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination "
+                "(the application may change it while nothing was delivered and no process relays)"
+            )
+        logger.warning("outbox %s goes to %s now: nothing was delivered to %s", path, destination, owner)
     db.execute("UPDATE meta SET destination = ?", (destination,))
     return destination
 

@@ -192,6 +192,11 @@ SELECT state, count(*) FROM open GROUP BY state
 -- outcomes: what is settled
 SELECT outcome, count(*) FROM receipt GROUP BY outcome
 
+-- unanswered: whether nothing was ever delivered or refused for good, nor may have been
+SELECT NOT EXISTS (SELECT 1 FROM ledger WHERE delivered > 0)
+    AND NOT EXISTS (SELECT 1 FROM receipt WHERE outcome = 'delivered')
+    AND NOT EXISTS (SELECT 1 FROM open WHERE maybe_sent <> 0 OR state IN ('sending', 'verify', 'dead'))
+
 -- oldest_open: the lowest number that is under way
 SELECT min(seq) FROM open WHERE state <> 'dead'
 

@@ -176,7 +176,8 @@ class Relay:
 
     def _report(self, id: str, lane: str, problem: dict[str, Any]) -> None:
         reason = str(problem.get("reason")).rstrip(".")
-        logger.error("dead letter %s about %s: %s; see: auditbox dead show %s", id, lane, reason, id)
+        about = "no object" if lane == id else lane
+        logger.error("dead letter %s about %s: %s; see: auditbox dead show %s", id, about, reason, id)
         if self._on_dead_letter is not None:
             try:
                 self._on_dead_letter(id, problem)
