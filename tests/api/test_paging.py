@@ -69,6 +69,12 @@ def test_nothing_is_lost_or_doubled(
     assert server.first <= set(ids)
 
 
+def by_age(api: AuditApi) -> list[str]:
+    """The ids of all records, oldest first; several may be of one millisecond."""
+    rows = sorted(api.records.iterate(), key=lambda row: (str(row.timestamp), row.id))
+    return [row.id for row in rows]
+
+
 def test_the_order_holds(api: AuditApi, emulator: Emulator) -> None:
     """Rows come newest first by default, and oldest first on request."""
     for number in range(25):
@@ -78,9 +84,7 @@ def test_the_order_holds(api: AuditApi, emulator: Emulator) -> None:
     assert len(newest) == 25
     oldest = [row.timestamp for row in api.records.iterate(limit=4, order="timestamp")]
     assert oldest == newest[::-1]
-    assert [row.summary for row in api.records.iterate(order="timestamp,id", offset=20)] == list(
-        map(str, range(20, 25))
-    )
+    assert [row.id for row in api.records.iterate(order="timestamp,id", offset=20)] == by_age(api)[20:]
 
 
 def test_pages_do_not_count_positions(api: AuditApi, emulator: Emulator) -> None:
@@ -104,7 +108,7 @@ def test_streams(streaming: bool) -> None:
             )
         assert sorted(int(row.summary or "") for row in api.records.stream()) == list(range(12))
         few = api.records.stream(order="timestamp,id", limit=5, offset=3)
-        assert [row.summary for row in few] == ["3", "4", "5", "6", "7"]
+        assert [row.id for row in few] == by_age(api)[3:8]
         assert list(api.records.stream(limit=0)) == []
         assert [row.summary for row in api.records.stream(F.summary == "7", select="-event")] == ["7"]
 
