@@ -233,6 +233,7 @@ def _recover(
     db: sqlite3.Connection, path: Path, progress: Progress | None, noted: int, *, unclean: bool
 ) -> None:
     if (reason := recovery.missing(db, progress, noted, unclean=unclean)) is None:
+        recovery.begin_anew(db)
         return
     with Transaction(db):
         pending = recovery.recover(db, progress, noted, reason)

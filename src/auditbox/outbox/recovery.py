@@ -77,9 +77,13 @@ def missing(db: Connection, progress: Progress | None, noted: int, *, unclean: b
         return f"its newest part is gone: {max(0, highest - newest)} entries at least"
     if unclean and rebooted(before):
         return "the machine went down without closing it"
-    if rebooted(before):  # in good order; who opens it after us finds our log, and must not think otherwise
-        db.execute(SQL["no_clock"])
     return None
+
+
+def begin_anew(db: Connection) -> None:
+    """After an orderly restart: who opens it next finds our log, and must not take that for a crash."""
+    if rebooted(lead(db)[0]):
+        db.execute(SQL["no_clock"])
 
 
 def rebooted(before: str | None) -> bool:

@@ -115,8 +115,6 @@ class Log:
 
 def has_gap(path: Path) -> bool:
     """Whether the write-ahead log of the outbox at this path, which nobody writes to now, has one."""
-    if is_kept(path):
-        return True
     try:
         return Log(_log(path)).gap() is not None
     except (OSError, struct.error):  # none, or no more than a header
