@@ -129,10 +129,10 @@ class ModelOutbox:
         )  # fmt: skip
         if action == "verify":
             row.due = NEVER
-            return claim if row.sent_at is not None else replace(claim, sent_at=0.0)
+            return claim if row.sent_at is not None else claim._replace(sent_at=0.0)
         row.state = "sending"
         row.sent_at = now.sink if row.sent_at is None else row.sent_at
-        return replace(claim, sent_at=row.sent_at)
+        return claim._replace(sent_at=row.sent_at)
 
     def _settle(self, settlement: Settlement, now: Now, result: Exchanged) -> None:
         row = self.open.get(settlement.seq)

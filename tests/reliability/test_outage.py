@@ -48,7 +48,7 @@ def test_an_outage_costs_captures_nothing_and_all_of_it_arrives(house: House) ->
     connections = house.folder / "connections"
     puppet = house.puppet(lanes=sized(200, 2000), interval=INTERVAL, connections=str(connections))
     watch = Watch(house, puppet.process.pid)
-    puppet.tell("capture", count=NORMAL)
+    puppet.tell("capture", count=NORMAL, pace=OUTAGE / CAPTURED)  # as during the outage, or caches differ
     puppet.answer(watch.look)
     puppet.ask("flush", timeout=PATIENCE)
     memory = watch.memory

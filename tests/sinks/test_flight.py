@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -88,6 +89,28 @@ def test_a_wake_ends_the_wait(busy: AuditApiSink) -> None:
     assert flight.land(60) == []
     threading.Timer(0.05, flight.wake).start()
     assert flight.land(60) == []
+    flight.close()
+
+
+def test_a_wake_counts_although_something_has_come_to_an_end_meanwhile(
+    server: Server, busy: AuditApiSink
+) -> None:
+    """First what has come to an end; the next wait is none."""
+    answered = threading.Event()
+
+    def script(exchange: Exchange) -> None:
+        exchange.reply(201, {"id": "AUD-1"})
+        answered.set()
+
+    server.script = script
+    flight = busy.flight()
+    assert flight.launch(delivery(1))
+    assert answered.wait(10)
+    flight.wake()
+    begin = time.monotonic()
+    assert flight.land(60) == [(1, Sent("AUD-1"))]
+    assert flight.land(60) == []
+    assert time.monotonic() - begin < 30
     flight.close()
 
 

@@ -42,8 +42,7 @@ class Now(NamedTuple):
     sink: float
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """An entry that the relay must now send, or look up first (``action="verify"``)."""
 
     entry: Entry
@@ -60,8 +59,7 @@ class Claim:
     """False: the stored entry does not match its checksum and must not be sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The sink has the record. Settles the entry and lets its lane go on."""
 
     seq: int

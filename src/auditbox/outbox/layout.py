@@ -96,6 +96,10 @@ def _size(path: Path) -> int:
         return 0
 
 
+READ_TEXT = functools.partial(str, encoding="utf-8", errors="replace")
+"""A connection's text factory: a flipped bit must not stop the relay. A function in Python costs more."""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
@@ -104,7 +108,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=1.0,
     )
-    db.text_factory = lambda text: text.decode("utf-8", "replace")  # a flipped bit must not stop the relay
+    db.text_factory = READ_TEXT
     return db
 
 

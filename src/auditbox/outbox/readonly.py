@@ -94,7 +94,7 @@ class ReadOnly:
             raise layout.translated(error, self._path) from error
 
     def _within(self, db: sqlite3.Connection, work: Callable[[Database], T]) -> T:
-        db.text_factory = lambda text: text.decode("utf-8", "replace")
+        db.text_factory = layout.READ_TEXT
         db.execute("PRAGMA trusted_schema = OFF")
         tools = Database(db, execute_plugins=False)
         db.execute("BEGIN")

@@ -141,7 +141,7 @@ def _content(path: Path, mode: str) -> Found:
 
 def _opened(path: Path, mode: str = "rw") -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
-    db.text_factory = lambda text: text.decode("utf-8", "replace")
+    db.text_factory = layout.READ_TEXT
     return db
 
 

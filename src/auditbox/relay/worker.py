@@ -124,7 +124,7 @@ class Worker:
         while pending and self.alive and time.monotonic() < deadline:
             if until_paused and self._paused_beyond(deadline):
                 break
-            time.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
+            time.sleep(min(0.001 + pending / 50_000, 0.02, max(0.0, deadline - time.monotonic())))
             pending, dead = self._outbox.unsettled(upto)
         return Flushed(max(0, sum(first) - pending - dead), pending, dead)
 

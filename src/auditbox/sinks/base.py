@@ -43,8 +43,7 @@ class Problem:
         return {key: value for key, value in parts.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The sink has it (for a look-up: it is there)."""
 
     remote_id: str | None = None

@@ -84,6 +84,7 @@ class Flight:
         for end in (self._bell, self._cord):
             os.set_blocking(end, False)
         self._poll.register(self._bell, select.POLLIN)
+        self._woken = False
         self._look_at = 0.0
 
     def launch(self, delivery: Delivery) -> bool:
@@ -121,18 +122,23 @@ class Flight:
             self._pool.give(connection)
 
     def land(self, timeout: float) -> list[Landed]:
-        """What has come to an end, after waiting for it for at most so many seconds; nothing when woken."""
-        if not self._landed:
+        """What has come to an end, after waiting for it for at most so many seconds.
+
+        Nothing when woken: what came to an end at the same time is returned first.
+        """
+        if not self._landed and not self._woken:
             longest = min(timeout, _LOOK) if self._trips else timeout
             for descriptor, event in self._poll.poll(max(0.0, longest) * 1000):
                 if descriptor == self._bell:
                     self._silence_bell()
+                    self._woken = True
                 elif (trip := self._trips.get(descriptor)) is not None:
                     self._move(descriptor, trip, event)
             if self._trips and (now := time.monotonic()) >= self._look_at:
                 self._look_at = now + _LOOK
                 self._end_overdue(now)
         landed, self._landed = self._landed, []
+        self._woken = self._woken and bool(landed)
         return landed
 
     def wake(self) -> None:
