@@ -252,7 +252,11 @@ class AuditTrail:
 
     async def arecord(self, event: str, /, **fields: Unpack[settings.RecordFields]) -> str:
         """As :meth:`record`, without blocking the event loop while another writer has the outbox."""
-        draft = self._drafted(event, fields)
+        try:
+            draft = self._compose(event, **fields)
+        except TypeError as error:
+            _name_misspelled(fields, error)
+            raise
         if _interceptor is not None:
             _interceptor((draft,))
         elif (stored := self._turns.append(draft)) is not None:
@@ -271,11 +275,8 @@ class AuditTrail:
         try:
             return self._compose(event, **fields)
         except TypeError as error:
-            unknown = fields.keys() - settings.RECORD_FIELDS
-            if not unknown:
-                raise
-            known = ", ".join(sorted(settings.RECORD_FIELDS))
-            raise RecordError("record", sorted(unknown)[0], f"unknown key; known are {known}") from error
+            _name_misspelled(fields, error)
+            raise
 
     def _store(self, drafts: Sequence[Draft]) -> None:
         if self._spill.kept:
@@ -379,6 +380,13 @@ class AuditTrail:
             logger.warning("%s", error)
         if _interceptor is None:
             self._worker.start()
+
+
+def _name_misspelled(fields: Mapping[str, Any], error: TypeError) -> None:
+    """Raises the RecordError that names a key which no record has; returns where all are known."""
+    if unknown := fields.keys() - settings.RECORD_FIELDS:
+        known = ", ".join(sorted(settings.RECORD_FIELDS))
+        raise RecordError("record", sorted(unknown)[0], f"unknown key; known are {known}") from error
 
 
 @contextmanager

@@ -7,9 +7,11 @@ have to wait, for another writer or for the disk, a thread does it, and the loop
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from auditbox.outbox import ending, forking
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 _MOST = 24
 """Captures that one turn commits and answers. More would keep the loop from everything else for longer: those
 that are answered all go on in the next turn."""
+
+
+@functools.cache
+def _asyncio() -> ModuleType:
+    """Where a loop runs it is there already, and elsewhere nobody needs it."""
+    import asyncio
+
+    return asyncio
+
 
 Waiting = tuple["Draft", "asyncio.Future[None]"]
 
@@ -53,11 +64,9 @@ class Turns:
         Raises:
             OutboxError: it could not be stored.
         """
-        import asyncio  # where a loop runs it is there already, and elsewhere nobody needs it
-
-        loop = asyncio.get_running_loop()
+        loop = _asyncio().get_running_loop()
         turn = self._loops.get(loop) or self._enter(loop)
-        return turn.append(draft, asyncio.current_task())
+        return turn.append(draft)
 
     def flush(self) -> None:
         """Commits what waits for the end of a turn, which a loop that was stopped or closed never sees."""
@@ -95,13 +104,15 @@ class _Loop:
         self._first: object = None
         """The task that captured first in this turn; alone, it need not wait for anybody."""
 
-    def append(self, draft: Draft, task: object) -> asyncio.Future[None] | None:
+    def append(self, draft: Draft) -> asyncio.Future[None] | None:
         """See :meth:`Turns.append`."""
-        if not self._under_way:
-            self._under_way, self._first = True, task
-            self._loop.call_soon(self._end)
-        if task is self._first and not self._waiting and self._turns.try_store((draft,)):
-            return None
+        if not self._waiting:
+            task = _asyncio().current_task()
+            if not self._under_way:
+                self._under_way, self._first = True, task
+                self._loop.call_soon(self._end)
+            if task is self._first and self._turns.try_store((draft,)):
+                return None
         stored = self._loop.create_future()
         self._waiting.append((draft, stored))
         return stored
