@@ -35,8 +35,8 @@ NETWORK = {
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
 _MOMENT = 0.0005
-"""Seconds in which a transaction of the relay ends. Whoever waits longer is among many, and looks less often: it
-would take the processor from those who have the lock."""
+"""Seconds in which a transaction of the relay ends. Whoever waits longer is among many, and looks less often:
+it would take the processor from those who have the lock."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
