@@ -147,6 +147,18 @@ def test_a_close_that_is_interrupted_locks_nobody_out(outbox: SqliteOutbox) -> N
         signal.signal(signal.SIGALRM, before)
 
 
+def test_an_inspection_that_is_left_behind_locks_nobody_out(outbox: SqliteOutbox) -> None:
+    """As by an exception that falls between taking both locks and what gives them back."""
+    outbox.append([draft()])
+    combiner = outbox._store._combiner
+    combiner._inspecting.acquire()
+    combiner._lead.acquire()
+    assert len(capture_in_threads(outbox, 2)) == 2
+    outbox._store.close()
+    assert len(capture_in_threads(outbox, 2)) == 2
+    assert len(committed(outbox)) == 5
+
+
 def test_a_lead_that_is_in_use_is_not_taken(outbox: SqliteOutbox) -> None:
     """However long it takes: whoever waits looks at it, and leaves it alone."""
     outbox.append([draft()])

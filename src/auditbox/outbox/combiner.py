@@ -182,14 +182,18 @@ class Combiner:
 
     def hold(self) -> bool:
         """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
-        inspects = self._inspecting.acquire(timeout=self._bound)
-        try:
-            held = self._lead.acquire(timeout=self._bound)
-            self._holder = threading.get_ident() if held else None
-        finally:
-            if inspects:
-                self._inspecting.release()
-        return held
+        while True:
+            inspecting, lead = self._inspecting, self._lead
+            inspects = inspecting.acquire(timeout=self._bound)
+            try:
+                held = lead.acquire(timeout=self._bound)
+                self._holder = threading.get_ident() if held else None
+            finally:
+                if inspects:
+                    inspecting.release()
+            if not held or lead is self._lead:
+                return held
+            lead.release()  # it was taken for abandoned meanwhile, and another lock stands there
 
     def let_go(self) -> None:
         """Ends a hold."""
@@ -284,7 +288,10 @@ class Combiner:
         thread that is in no entry now does not lead, whatever lock it has; and the new lock counts only when
         everybody who may have got the old one has looked.
         """
-        if not self._inspecting.acquire(blocking=False):
+        inspecting = self._inspecting
+        if not inspecting.acquire(blocking=False):
+            if not _somebody_inspects():  # it was left behind by the exception of a signal handler, too
+                self._inspecting = threading.RLock()
             return
         try:
             if self._is_held():
@@ -299,7 +306,7 @@ class Combiner:
         finally:
             if self._leading is _INSPECTED:
                 self._leading = True  # if that is no longer so, the next one heals it
-            self._inspecting.release()
+            inspecting.release()
 
     def _somebody_may_lead(self) -> bool:
         """Whether any thread is where one leads, or is about to, and is not known to wait."""
@@ -322,6 +329,7 @@ ENTRIES = {Combiner.run.__code__, Combiner.try_run.__code__}
 """The functions through which a thread comes to lead; a frame of one says that it may be leading."""
 HOLDS: set[CodeType] = set()
 """The functions in which a thread holds, from before it does until it has let go."""
+_INSPECTS = {Combiner.hold.__code__, Combiner._look_for_the_leader.__code__}
 _WAIT = Combiner._wait.__code__
 _LEADS = {Combiner._take_the_lead.__code__, Combiner._pass_on.__code__}
 
@@ -345,6 +353,12 @@ def _is_in(frame: FrameType | None, functions: set[CodeType]) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _somebody_inspects() -> bool:
+    """Whether a thread other than this one is where it is inspected who leads."""
+    me = threading.get_ident()
+    return any(_is_in(frame, _INSPECTS) for it, frame in sys._current_frames().items() if it != me)
 
 
 def _entries() -> int:
