@@ -183,9 +183,10 @@ class Combiner:
     def hold(self) -> bool:
         """Keeps everybody else from leading, waiting for the one who does; False past the bound."""
         while True:
-            inspecting, lead = self._inspecting, self._lead
+            inspecting = self._inspecting
             inspects = inspecting.acquire(timeout=self._bound)
             try:
+                lead = self._lead
                 held = lead.acquire(timeout=self._bound)
                 self._holder = threading.get_ident() if held else None
             finally:
