@@ -27,7 +27,7 @@ from auditbox.outbox.base import (
 
 LIVE = ("sending", "verify", "retry")
 NEVER = 9e99
-BLOCK = 256
+BLOCK = 1024
 SENTINEL_AT = 2e9
 """Later than whatever a machine's wall clock says."""
 

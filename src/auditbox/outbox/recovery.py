@@ -31,7 +31,7 @@ from auditbox.outbox.transitions import (
     relay_checksum,
 )
 
-BLOCK = 256
+BLOCK = 1024
 """Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""
 
 

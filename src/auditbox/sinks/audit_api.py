@@ -20,13 +20,13 @@ from auditbox.errors import ConfigurationError, MissingDependency
 from auditbox.sinks.answers import NoToken, Result, send_outcome, struck
 from auditbox.sinks.base import Delivery, Later, Problem, SendOutcome, Unclear, VerifyOutcome
 from auditbox.sinks.clock import ServerClock
-from auditbox.sinks.exchange import Answer, Call, Silence
+from auditbox.sinks.exchange import Answer, Call, Request, Silence
 from auditbox.sinks.lookup import look_up
 from auditbox.sinks.pool import Pool
 from auditbox.sinks.quiet import quiet
 
 if TYPE_CHECKING:
-    from auditbox.sinks.flight import Flight, Request
+    from auditbox.sinks.flight import Flight
     from auditbox.sinks.reading import Reading
 
 _LONGEST_ANSWER = 1 << 20
@@ -175,8 +175,6 @@ class AuditApiSink:
 
     def _prepare(self, body: bytes) -> Request | None:
         """A request that a flight can send; None as long as the token would have to be asked for."""
-        from auditbox.sinks.flight import Request
-
         token = self._token.known
         if token is None:
             return None

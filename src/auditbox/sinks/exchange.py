@@ -35,6 +35,13 @@ class Call(NamedTuple):
     """The most bytes of the response's body that are read."""
 
 
+class Request(NamedTuple):
+    """A request as it goes over the wire, and the token in it."""
+
+    data: bytes
+    token: str
+
+
 class Answer(NamedTuple):
     """A response: its status line arrived; its body is whole, or empty where ``flaw`` says why."""
 

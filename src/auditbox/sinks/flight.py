@@ -14,21 +14,12 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
 from auditbox.sinks.connection import BLOCK, Connection
-from auditbox.sinks.exchange import IDLE, Answer, Overdue, Silence, reset_on_close
+from auditbox.sinks.exchange import IDLE, Answer, Overdue, Request, Silence, reset_on_close
 from auditbox.sinks.pool import Pool
 from auditbox.sinks.reading import Reading
-
-
-class Request(NamedTuple):
-    """A prepared request, and the token in it."""
-
-    data: bytes
-    token: str
-
 
 Landed = tuple[int, SendOutcome | None]
 """A number and its outcome; None where it was certainly not processed and must be sent anew, by a thread."""
