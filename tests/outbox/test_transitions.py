@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from auditbox.outbox import transitions
 from auditbox.outbox.base import Draft, Exchanged, Now
+from auditbox.outbox.rows import relay_checksum
 from auditbox.outbox.sqlite import SqliteOutbox
 
 from .machine import VERIFY_AFTER, DeliveryMachine, World, run_at_random
@@ -182,7 +183,7 @@ class Lockstep:
             self.reader = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
         query = self.reader.execute
         cursor, epoch, stored = query("SELECT cursor, epoch, checksum FROM relay").fetchone()
-        assert stored == transitions.relay_checksum(cursor, epoch)
+        assert stored == relay_checksum(cursor, epoch)
         rows = query(
             "SELECT seq, lane, state, due, attempts, maybe_sent, sent_at, first_refused_at, error FROM open"
         )

@@ -13,11 +13,12 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from auditbox.errors import NotAnOutbox, OutboxError
-from auditbox.outbox import ballast, torn, transitions
+from auditbox.outbox import ballast, torn
 from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.memo import Memo
 from auditbox.outbox.readonly import ReadOnly
+from auditbox.outbox.rows import checksum
 
 _PAGE = 2000
 _LITTLE_SPACE = 256 << 20
@@ -188,7 +189,7 @@ def _entries(count: int, one: str, several: str) -> str:
 
 def _is_intact(row: tuple[Any, ...]) -> bool:
     seq, id, lane, body, stored = row
-    return isinstance(body, bytes) and bool(stored == transitions.checksum(seq, id, lane, body))
+    return isinstance(body, bytes) and bool(stored == checksum(seq, id, lane, body))
 
 
 def relay(view: Inspection) -> Check:

@@ -17,10 +17,11 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from auditbox.outbox import transitions, waiting
+from auditbox.outbox import pending, waiting
 from auditbox.outbox.ledger import Day, Tombstone, days, tombstones
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.readonly import META, ReadOnly
+from auditbox.outbox.rows import checksum
 
 _STORY = """
 CREATE TEMP VIEW story AS
@@ -142,7 +143,7 @@ class Inspection:
         """Whether a process relays now, when the last one to do so took over, and how much is pending."""
 
         def look(db: Database) -> tuple[datetime | None, int]:
-            return _at(next(db.query(_LEAD))["since"]), transitions.depth(db.conn).pending
+            return _at(next(db.query(_LEAD))["since"]), pending.depth(db.conn).pending
 
         return (self._relay_alive(), *self._file.look(look))
 
@@ -150,8 +151,8 @@ class Inspection:
         """Up to a number, by default the newest: the number, how many entries are pending, how many dead."""
 
         def look(db: Database) -> tuple[int, int, int]:
-            last = transitions.depth(db.conn).captured if upto is None else upto
-            return last, *transitions.unsettled(db.conn, last)
+            last = pending.depth(db.conn).captured if upto is None else upto
+            return last, *pending.unsettled(db.conn, last)
 
         return self._file.look(look)
 
@@ -182,7 +183,7 @@ class Inspection:
 
     def last_seq(self) -> int:
         """The newest number."""
-        return self._file.look(lambda db: transitions.depth(db.conn).captured)
+        return self._file.look(lambda db: pending.depth(db.conn).captured)
 
     def _stories(self, sql: str, *values: Any) -> list[Story]:
         def look(db: Database) -> list[Story]:
@@ -192,7 +193,7 @@ class Inspection:
         return self._file.look(look)
 
     def _status(self, db: Database) -> Status:
-        depth = transitions.depth(db.conn)
+        depth = pending.depth(db.conn)
         relay, oldest = next(db.query(_RELAY)), depth.oldest_pending
         return Status(
             outbox=str(self.path),
@@ -239,7 +240,7 @@ def _story(row: Mapping[str, Any]) -> Story:
         state=row["outcome"] or row["state"] or "captured",
         captured_at=_captured_at(id),
         record=_json(body),
-        intact=isinstance(body, bytes) and row["checksum"] == transitions.checksum(seq, id, lane, body),
+        intact=isinstance(body, bytes) and row["checksum"] == checksum(seq, id, lane, body),
         attempts=row["attempts"] or 0,
         maybe_sent=bool(row["maybe_sent"]),
         sent_at=_at(row["sent_at"]),

@@ -26,9 +26,9 @@ from auditbox.outbox.files import logger, prepare_file, unusable
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.room import full_disk
+from auditbox.outbox.rows import relay_checksum
 from auditbox.outbox.statements import SQL, read
 from auditbox.outbox.transaction import Transaction
-from auditbox.outbox.transitions import relay_checksum
 from auditbox.uuid7 import uuid7
 
 if TYPE_CHECKING:

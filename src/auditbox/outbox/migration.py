@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
+from auditbox.outbox.rows import position
 from auditbox.outbox.statements import SQL, read
-from auditbox.outbox.transitions import position
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -19,17 +19,9 @@ from auditbox.outbox import clock
 from auditbox.outbox.base import Now
 from auditbox.outbox.ledger import Ledger, Tombstone, bury
 from auditbox.outbox.memo import Progress
+from auditbox.outbox.rows import SENTINEL, checksum, follows, is_intact, lead, position, relay_checksum
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.transitions import (
-    SENTINEL,
-    checksum,
-    follows,
-    is_intact,
-    lead,
-    position,
-    promote,
-    relay_checksum,
-)
+from auditbox.outbox.transitions import promote
 
 BLOCK = 1024
 """Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""

@@ -22,9 +22,10 @@ from auditbox.outbox.base import Now
 from auditbox.outbox.files import prepare_file
 from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
 from auditbox.outbox.memo import Memo, Progress
+from auditbox.outbox.rows import SENTINEL, is_intact, relay_checksum
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transaction import Transaction
-from auditbox.outbox.transitions import SENTINEL, is_intact, promote, relay_checksum
+from auditbox.outbox.transitions import promote
 
 _MARGIN = 100_000
 """By how much numbers jump where the newest may be lost: none is ever given twice."""

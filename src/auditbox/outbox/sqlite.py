@@ -11,12 +11,13 @@ from sqlite3 import Connection
 from typing import TypeVar
 
 from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
-from auditbox.outbox import ballast, forking, transitions, waiting, wal
+from auditbox.outbox import ballast, forking, pending, transitions, waiting, wal
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
 from auditbox.outbox.files import logger
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.recovery import Reserved, reserve
 from auditbox.outbox.room import Room, full_disk
+from auditbox.outbox.rows import checksum
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.store import Store, checkpoint
 from auditbox.outbox.upkeep import Upkeep
@@ -190,7 +191,7 @@ class SqliteOutbox:
 
     def next_due(self, now: Now, longest_wait: float) -> float | None:
         """Seconds until something can be claimed (0: now); None where nothing is left."""
-        return self._store.read(lambda db: transitions.next_due(db, now, longest_wait))
+        return self._store.read(lambda db: pending.next_due(db, now, longest_wait))
 
     def changed(self) -> bool:
         """Whether another connection has committed since the last call (``PRAGMA data_version``)."""
@@ -206,11 +207,11 @@ class SqliteOutbox:
 
     def unsettled(self, upto: int) -> tuple[int, int]:
         """How many entries up to this number are pending, and how many are dead."""
-        return self._store.read(lambda db: transitions.unsettled(db, upto))
+        return self._store.read(lambda db: pending.unsettled(db, upto))
 
     def depth(self) -> Depth:
         """What the outbox holds."""
-        return self._store.read(transitions.depth)
+        return self._store.read(pending.depth)
 
     def held(self) -> str | None:
         """What holds up entries under way, in words; see :mod:`auditbox.outbox.waiting`."""
@@ -252,7 +253,7 @@ class SqliteOutbox:
             if not transitions.discard(db, seq, lane, f"{reason}; replaced by {id}", now):
                 return None
             number: int = db.execute(SQL["newest"]).fetchone()[0] + 1
-            row = (number, id, new_lane, body, transitions.checksum(number, id, new_lane, body))
+            row = (number, id, new_lane, body, checksum(number, id, new_lane, body))
             self._store.renumber()
             db.execute(SQL["append"], row)
             return number

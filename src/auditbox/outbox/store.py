@@ -22,10 +22,10 @@ from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner, Job
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST, WriterLock
 from auditbox.outbox.room import ROW, Room
+from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transaction import Transaction
-from auditbox.outbox.transitions import checksum
 
 if TYPE_CHECKING:
     from auditbox.outbox.upkeep import Upkeep

@@ -7,7 +7,6 @@ Per lane at most one open row is ``sending``, ``verify`` or ``retry``; a dead le
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from auditbox.outbox.base import (
     Claim,
     Dead,
     Delivered,
-    Depth,
     Entry,
     Exchanged,
     NotFound,
@@ -29,47 +27,12 @@ from auditbox.outbox.base import (
 )
 from auditbox.outbox.ledger import Ledger, Tombstone, captured_at
 from auditbox.outbox.ledger import bury as keep_tombstone
+from auditbox.outbox.rows import follows, is_intact, lead, position, relay_checksum
 from auditbox.outbox.statements import SQL
 
-SENTINEL = "sentinel"
-"""Id and lane of an entry of nothing: it stands for the numbers below it that are missing."""
 _WRONG_CLOCK = 86400.0
 _SCAN = 512
 """The most entries that one claim moves from above the cursor into ``open``."""
-
-
-def is_intact(row: tuple[Any, ...]) -> bool:
-    """Whether a row of ``entry`` is what was written."""
-    seq, id, lane, body, stored = row
-    sound = isinstance(id, str) and isinstance(lane, str) and isinstance(body, bytes)
-    return sound and bool(stored == checksum(seq, id, lane, body))
-
-
-def checksum(seq: int, id: str, lane: str, body: bytes) -> int:
-    """CRC-32 over everything that an entry is, its number included."""
-    return zlib.crc32(body, zlib.crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
-
-
-def relay_checksum(cursor: int, epoch: int) -> int:
-    """CRC-32 over the relay's own row."""
-    return zlib.crc32(f"{cursor}|{epoch}".encode())
-
-
-def position(db: Connection) -> tuple[int, int]:
-    """The cursor and the epoch."""
-    row = db.execute(SQL["relay"]).fetchone()
-    cursor, epoch, stored = row or (0, 0, None)
-    if stored != relay_checksum(cursor, epoch):
-        raise OutboxDamaged("the outbox is damaged: the relay's row does not match its checksum")
-    return cursor, epoch
-
-
-def lead(db: Connection) -> tuple[str | None, int, int]:
-    """The clock of whoever relayed last, the numbers that are reserved, and the claims so far."""
-    clock, _, reserved, claims = db.execute(SQL["lead"]).fetchone() or (None, None, None, None)
-    if not isinstance(clock, str | None) or not isinstance(reserved, int) or not isinstance(claims, int):
-        raise OutboxDamaged("the outbox is damaged: what outlives a relay")
-    return clock, reserved, claims
 
 
 def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: str | None) -> int:
@@ -163,17 +126,6 @@ def _advance(
     last, sent = entered[-1][0], [row[0] for row in fresh]
     db.execute(SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": _json(sent), "sink": now.sink})
     return last, fresh
-
-
-def follows(before: int, seq: int, lane: str) -> int:
-    """This number, which comes next above the cursor: all are there, but before a sentinel.
-
-    Raises:
-        OutboxDamaged: one is missing, or stands elsewhere.
-    """
-    if seq != before + 1 and (lane != SENTINEL or seq <= before):
-        raise OutboxDamaged(f"the outbox is damaged: after entry {before} comes {seq}")
-    return seq
 
 
 def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
@@ -347,50 +299,6 @@ def replay(db: Connection, seq: int, lane: str, now: Now) -> bool:
     overtaken = db.execute(SQL["overtaken"], (lane, seq)).fetchone() is not None
     promote(db, lane, now)
     return overtaken
-
-
-def next_due(db: Connection, now: Now, longest_wait: float) -> float | None:
-    """Seconds until something can be claimed; None where nothing is left."""
-    cursor, _ = position(db)
-    if db.execute(SQL["first_beyond"], (cursor,)).fetchone()[0] is not None:
-        return 0.0
-    given = {"wall": now.wall, "monotonic": now.monotonic, "horizon": now.wall + longest_wait}
-    soonest = db.execute(SQL["next_due"], given).fetchone()[0]
-    return None if soonest is None else max(0.0, soonest)
-
-
-def unsettled(db: Connection, upto: int) -> tuple[int, int]:
-    """How many entries up to this number are pending, and how many are dead."""
-    cursor, _ = position(db)
-    pending, dead = db.execute(SQL["unsettled"], (upto,)).fetchone()
-    return pending + max(0, upto - cursor), dead
-
-
-def depth(db: Connection) -> Depth:
-    """What the outbox holds."""
-    cursor, _ = position(db)
-    newest = db.execute(SQL["newest"]).fetchone()[0]
-    states, outcomes = dict(db.execute(SQL["states"])), dict(db.execute(SQL["outcomes"]))
-    waiting = [
-        seq
-        for (seq,) in (
-            db.execute(SQL["oldest_open"]).fetchone(),
-            db.execute(SQL["first_beyond"], (cursor,)).fetchone(),
-        )
-        if seq is not None
-    ]
-    dead = states.pop("dead", 0)
-    return Depth(
-        captured=newest,
-        delivered=outcomes.get("delivered", 0),
-        pending=newest - cursor + sum(states.values()),
-        dead=dead,
-        discarded=outcomes.get("discarded", 0),
-        oldest_pending=captured_at(db.execute(SQL["id_of"], (min(waiting),)).fetchone()[0])
-        if waiting
-        else None,
-        states=states,
-    )
 
 
 def forget(db: Connection, before: float, limit: int) -> int:

@@ -22,8 +22,8 @@ from sqlite_utils import Database
 from auditbox.outbox import ledger
 from auditbox.outbox.ledger import Day, captured_at
 from auditbox.outbox.readonly import ReadOnly
+from auditbox.outbox.rows import checksum
 from auditbox.outbox.statements import load
-from auditbox.outbox.transitions import checksum
 
 _SQL = load("auditbox.cli.reconcile", "numbers.sql")
 _PAGE = 5000
