@@ -435,7 +435,7 @@ def test_the_command_line_never_makes_an_outbox(make: Make, tmp_path: Path) -> N
 
 def test_a_deleted_file_is_noticed(outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next capture that looks goes into a new file instead of nowhere."""
-    monkeypatch.setattr("auditbox.outbox.store._GLANCE", 0.0)
+    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 0.0)
     outbox.append([draft()])
     for path in (outbox.path, outbox.wal, outbox.path.with_name("audit.db-shm")):
         path.unlink(missing_ok=True)
@@ -492,7 +492,7 @@ def test_many_entries_are_stored_all_or_none(make: Make, count: int) -> None:
 
 def test_two_that_take_turns_both_take_the_short_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds the other's mark reads the newest number again, in the same hold of the lock."""
-    monkeypatch.setattr("auditbox.outbox.store._GLANCE", 3600.0)
+    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 3600.0)
     monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
     first, second = make(), make()
     for outbox in (first, second):

@@ -61,7 +61,7 @@ def test_a_wal_is_written_over_and_keeps_its_size(make: Make) -> None:
 
 def test_whoever_captures_checkpoints_a_huge_wal(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even when the thread that does it otherwise never has its turn."""
-    monkeypatch.setattr("auditbox.outbox.store._HUGE_WAL", 2 * KEPT)
+    monkeypatch.setattr("auditbox.outbox.room._HUGE_WAL", 2 * KEPT)
     monkeypatch.setattr("auditbox.outbox.room._PORTION", 50_000)
     outbox = make()
     largest = 0

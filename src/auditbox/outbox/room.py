@@ -1,4 +1,4 @@
-"""How much an outbox may take on disk, counted without asking the disk each time."""
+"""How much an outbox may take on disk, counted without asking the disk each time; and how room is made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditbox.errors import ConfigurationError, OutboxFull
-from auditbox.outbox import ballast
+from auditbox.outbox import ballast, transitions
+from auditbox.outbox.transaction import Transaction
+from auditbox.outbox.wal import checkpoint, truncate
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -19,6 +21,11 @@ ROW = 128
 
 _PORTION = 2 << 20
 """In the WAL, where each commit takes whole pages, small entries come to several times as much."""
+_EVICTION = 256
+_HUGE_WAL = 32 << 20
+"""Bytes of the WAL's file at which whoever captures does not wait for the upkeep's checkpoint any more."""
+_LARGEST = 512 * 1024
+"""Bytes that a record of the default max_record_bytes takes, WAL included."""
 
 
 def full_disk(path: Path) -> str:
@@ -63,6 +70,32 @@ class Room:
         left = self.max_bytes - used
         self.left = min(left, self.max_bytes // 64, _PORTION)
         return int(left)
+
+    def make(self, db: sqlite3.Connection, need: int) -> None:
+        """Checkpoints, then forgets what is settled, oldest first, until this many bytes fit.
+
+        Raises:
+            OutboxFull: only undelivered entries are left.
+        """
+        left = self.measure(db)
+        if self.wal_bytes() >= _HUGE_WAL:
+            checkpoint(db)
+        if left >= need:
+            return
+        truncate(db)
+        while self.measure(db) < need:
+            with Transaction(db):
+                forgotten = transitions.forget(db, float("inf"), _EVICTION)
+            if not forgotten:
+                raise OutboxFull(
+                    f"outbox {self._path} holds max_bytes={self.max_bytes} of undelivered entries: "
+                    "raise max_bytes, or see why delivery waits (auditbox status)"
+                )
+            truncate(db)
+
+    def require(self, db: sqlite3.Connection) -> None:
+        """Raises OutboxFull where the append of a largest record would."""
+        self.make(db, _LARGEST)
 
     def wal_bytes(self) -> int:
         """The size of the WAL."""

@@ -19,7 +19,7 @@ from auditbox.outbox.recovery import Reserved, reserve
 from auditbox.outbox.room import Room, full_disk
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.store import Store, checkpoint
+from auditbox.outbox.store import Store
 from auditbox.outbox.upkeep import Upkeep
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class SqliteOutbox:
 
     def ready(self) -> None:
         """Returns if an append could be stored now; raises the OutboxError that it would meet."""
-        self._store.read(self._store.require_room)
+        self._store.read(self._room.require)
 
     # -- delivering --------------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class SqliteOutbox:
         """Moves the WAL's content into the database file; does not wait for readers."""
         if self._store.is_open and self.wal_bytes():
             self.sync()  # or SQLite would, with everybody waiting
-            self._store.read(_empty_wal if ballast.is_short(self.path) else checkpoint)
+            self._store.read(_empty_wal if ballast.is_short(self.path) else wal.checkpoint)
 
     def retain(self, limit: int = 500) -> int:
         """Forgets settled entries older than ``keep_delivered`` and gives their space back.

@@ -1,4 +1,4 @@
-"""The file under an outbox: one connection a process, one writer at a time, one place for transactions."""
+"""What is written to the file under an outbox: one writer at a time, one place for transactions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
-from auditbox.outbox import ballast, forking, layout, stranded, transitions, wal
+from auditbox.outbox import forking, layout
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner, Job
+from auditbox.outbox.connection import Connected
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
-from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST, WriterLock
+from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
@@ -31,51 +32,29 @@ if TYPE_CHECKING:
     from auditbox.outbox.upkeep import Upkeep
 
 T = TypeVar("T")
-_NEWEST, _APPEND = SQL["newest"], SQL["append"]
+_APPEND = SQL["append"]
 _AT_ONCE = 64
 """Rows that one statement appends: it is a transaction of its own, and gives Python's lock away once."""
-_EVICTION = 256
-_HUGE_WAL = 32 << 20
-"""Bytes of the WAL's file at which whoever captures does not wait for the upkeep's checkpoint any more."""
-_GLANCE = 0.05
-"""Seconds after which the files are looked at again: with a deleted file all that it held is gone anyway."""
-_LARGEST = 512 * 1024
-"""Bytes that a record of the default max_record_bytes takes, WAL included."""
 
 
-class Store:
+class Store(Connected):
     """Serialises everything that touches the file.
 
     Threads of this process combine (see combiner); a lock on ``<file>.lock`` stands between processes.
-    The file is opened by the first job, and again after a fork or when it was replaced.
+    The file is opened by the first job (see connection), and again after a fork.
     """
 
     def __init__(
         self, path: Path, *, destination: str | None, synchronous: str, room: Room, bound: float, create: bool
     ) -> None:
-        self.path, self.name = path, ""
+        super().__init__(path, destination=destination, synchronous=synchronous, room=room, create=create)
         self.last_before_fork = True
         self.upkeep: Upkeep | None = None
         """Told of what is appended alone."""
-        self._text = str(path)  # a Path costs 2 µs more each time it is looked at
-        self._options: dict[str, Any] = {
-            "create": create, "synchronous": synchronous, "destination": destination,
-        }  # fmt: skip
-        self._bound, self._room = bound, room
-        self._db: sqlite3.Connection | None = None
-        self._cursor: sqlite3.Cursor | None = None
-        self._files: stranded.Files = ()
-        self._look_at = 0.0
-        self._seq: int | None = None
-        self._lock = WriterLock(path.with_name(path.name + ".lock"))
+        self._bound = bound
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
         forking.register(self)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a connection is open now."""
-        return self._db is not None
 
     def append(self, drafts: Sequence[Draft]) -> None:
         """Appends in one transaction, together with whoever else waits."""
@@ -140,14 +119,6 @@ class Store:
         if upkeep is not None and not upkeep.dirty:
             upkeep.written()
         return True
-
-    def _caught_up(self) -> int | None:
-        """Holding the lock, when another process has written: the newest number; None: ask for it."""
-        look_at, self._look_at, self._seq = self._look_at, 0.0, None  # before the mark says that it is done
-        self._seq = self._lock.take_over()
-        if self._seq is not None:
-            self._look_at = look_at
-        return self._seq
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """Appends if no other thread or process is writing; False at once otherwise."""
@@ -265,7 +236,7 @@ class Store:
         drafts = jobs[0].drafts if len(jobs) == 1 else [draft for job in jobs for draft in job.drafts]
         need = self._room.need(drafts)
         if not self._room.spend(need):
-            self._make_room(db, need)
+            self._room.make(db, need)
         try:
             self._insert(db, drafts)
         except sqlite3.IntegrityError as error:
@@ -301,17 +272,6 @@ class Store:
             if self._seq == seq:
                 self._seq = None
 
-    def renumber(self) -> None:
-        """Within a write that has appended by itself: the newest number is read again."""
-        self._seq = None
-        self._lock.unsettle()
-
-    def _newest(self, db: sqlite3.Connection) -> int:
-        """The newest number; remembered while no other process has written."""
-        if self._seq is None:
-            self._seq = int(db.execute(_NEWEST).fetchone()[0])
-        return self._seq
-
     def _do(self, db: sqlite3.Connection, job: Job) -> None:
         assert job.work is not None
         try:
@@ -325,89 +285,6 @@ class Store:
             raise
         except Exception as error:  # noqa: BLE001 - it is this job's, and no other caller's that leads
             job.finish(error=error)
-
-    def _make_room(self, db: sqlite3.Connection, need: int) -> None:
-        """Checkpoints, then forgets what is settled, oldest first, until this many bytes fit.
-
-        Raises:
-            OutboxFull: only undelivered entries are left.
-        """
-        left = self._room.measure(db)
-        if self._room.wal_bytes() >= _HUGE_WAL:
-            checkpoint(db)
-        if left >= need:
-            return
-        truncate(db)
-        while self._room.measure(db) < need:
-            with Transaction(db):
-                forgotten = transitions.forget(db, float("inf"), _EVICTION)
-            if not forgotten:
-                raise OutboxFull(
-                    f"outbox {self.path} holds max_bytes={self._room.max_bytes} of undelivered entries: "
-                    "raise max_bytes, or see why delivery waits (auditbox status)"
-                )
-            truncate(db)
-
-    def require_room(self, db: sqlite3.Connection) -> None:
-        """Raises OutboxFull where the append of a largest record would."""
-        self._make_room(db, _LARGEST)
-
-    # -- the connection ----------------------------------------------------------------------------
-
-    def _connection(self) -> sqlite3.Connection:
-        now = time.monotonic()
-        if self._db is not None:
-            if now < self._look_at:
-                return self._db
-            if self._same_file():
-                self._look_at = now + _GLANCE
-                return self._db
-            if self._files and stranded.files(self._text)[0] != self._files[0]:
-                logger.error(
-                    "outbox %s was deleted or replaced while it was open; a new one is started", self.path
-                )
-        self._leave()
-        self._lock.unsettle()
-        self._files, self._look_at = (), 0.0  # until all that belongs to the new one is there
-        self._db, self.name = layout.open_database(self.path, **self._options, first=not self.name)
-        self._allot_wal(self._db)
-        self._cursor = self._db.cursor()
-        self._files = stranded.files(self._text)
-        self._lock.describe(self.name, self._files)
-        self._look_at, self._seq = now + _GLANCE, None
-        self._lock.note(self._newest(self._db))
-        return self._db
-
-    def _allot_wal(self, db: sqlite3.Connection) -> None:
-        """Where each commit is synced: a WAL of full size, so that no sync has to note a new one."""
-        if self._options["synchronous"] == "FULL" and not ballast.is_short(self.path):
-            with Transaction(db):  # nobody else is writing behind it
-                wal.allot(self._room.wal, min(wal.KEPT, self._room.max_bytes // 8))
-
-    def _same_file(self) -> bool:
-        return self._files == stranded.files(self._text)
-
-    def _leave(self) -> None:
-        """Closes the connection; what went into a log that was deleted is carried over, as far as can be."""
-        found = stranded.files(self._text)
-        if self._db is None or not self._files or found == self._files or found[0] != self._files[0]:
-            self._close()
-        else:
-            outcome = stranded.leave(self._db, self.path, self._files)
-            self._close()
-            logger.error(
-                "the write-ahead log of outbox %s was deleted while it was open, by hand or because this "
-                "program has opened and closed the file itself: %s", self.path, outcome,
-            )  # fmt: skip
-
-    def _close(self) -> None:
-        db, self._db, self._cursor = (
-            self._db,
-            None,
-            None,
-        )  # before: who is interrupted leaves none that is closed
-        if db is not None:
-            db.close()
 
 
 @functools.cache
@@ -427,13 +304,3 @@ HOLDS.update(
     function.__code__
     for function in (Store.close, Store.before_fork, Store.after_fork_in_parent, *forking.HOOKS)
 )
-
-
-def checkpoint(db: sqlite3.Connection) -> None:
-    """Moves the WAL's content into the database file; waits for nobody, and keeps the WAL's file as it is."""
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-
-def truncate(db: sqlite3.Connection) -> None:
-    """Moves the WAL's content into the database file and empties the WAL, unless a reader holds it."""
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

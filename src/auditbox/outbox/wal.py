@@ -1,4 +1,4 @@
-"""The write-ahead log as a file beside the outbox: whether much of it is in use, and a start at full size.
+"""The write-ahead log: its checkpoints; and as a file beside the outbox: its use, and a start at full size.
 
 The only file of SQLite's that others may open: SQLite holds its locks on the ``-shm``.
 What is looked at here is described in sqlite.org/fileformat2.html#the_write_ahead_log.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from sqlite3 import Connection
 
 KEPT = 8 << 20
 """Bytes that the file keeps when it is begun anew: to write over pages that are there costs half, and a sync
@@ -60,3 +61,13 @@ def allot(path: Path, size: int) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checkpoint(db: Connection) -> None:
+    """Moves the WAL's content into the database file; waits for nobody, and keeps the WAL's file as it is."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def truncate(db: Connection) -> None:
+    """Moves the WAL's content into the database file and empties the WAL, unless a reader holds it."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
