@@ -12,7 +12,8 @@ from contextlib import suppress
 import pytest
 
 from auditbox.errors import OutboxError
-from auditbox.outbox.combiner import _INSPECTED, Job
+from auditbox.outbox.combiner import _INSPECTED
+from auditbox.outbox.job import Job
 from auditbox.outbox.sqlite import SqliteOutbox
 
 from .conftest import draft

@@ -11,16 +11,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from auditbox.errors import OutboxBusy
 from auditbox.outbox import forking
-
-if TYPE_CHECKING:
-    from auditbox.outbox.base import Draft
+from auditbox.outbox.job import Interrupted, Job
 
 _LARGEST_BATCH = 512
 _SLICE = 0.05
@@ -31,48 +29,6 @@ _PATIENT = 3
 """Slices after which it looks whether the thread that has the lead is still in it."""
 _INSPECTED = object()
 """In place of whether somebody leads: while it is looked at, nobody may begin to."""
-
-
-class Interrupted(OutboxBusy):
-    """Interrupted by the exception of a signal handler: it may or may not have been committed."""
-
-
-class Job:
-    """What one caller wants done: drafts to append, or work to do by itself.
-
-    Args:
-        drafts: entries to append, together with those of other jobs.
-        work: called with the connection; in a transaction of its own unless ``bare``.
-        patient: False asks for an answer without any wait.
-    """
-
-    __slots__ = ("bare", "done", "drafts", "error", "patient", "result", "turn", "work")
-
-    def __init__(
-        self,
-        drafts: Sequence[Draft] = (),
-        work: Callable[[Any], Any] | None = None,
-        *,
-        bare: bool = False,
-        patient: bool = True,
-    ) -> None:
-        self.drafts, self.work, self.bare, self.patient = drafts, work, bare, patient
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.turn: Any = None
-
-    def wake(self) -> None:
-        """Lets the thread that waits for this job look again."""
-        if self.turn is not None:
-            try:
-                self.turn.release()
-            except RuntimeError:
-                return  # awake already
-
-    def finish(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Says what came of it."""
-        self.result, self.error, self.done = result, error, True
 
 
 class Combiner:

@@ -18,10 +18,11 @@ from zlib import crc32
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
 from auditbox.outbox import forking, layout
 from auditbox.outbox.base import Draft
-from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner, Job
+from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner
 from auditbox.outbox.connection import Connected
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST
+from auditbox.outbox.job import Job
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from auditbox.errors import AuditboxError, NotAnOutbox, OutboxError, Superseded, WrongDestination
 from auditbox.outbox import ending, forking, waiting
 from auditbox.outbox.base import Now
-from auditbox.outbox.combiner import Interrupted
 from auditbox.outbox.files import FileLock
+from auditbox.outbox.job import Interrupted
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.outbox.wake import Wake
