@@ -13,11 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from types import CodeType, FrameType
 from typing import Any
 
 from auditbox.errors import OutboxBusy
 from auditbox.outbox import forking
+from auditbox.outbox.frames import (
+    ENTRIES,
+    HOLDS,
+    INSPECTS,
+    LEADS,
+    WAITS,
+    entries,
+    innermost,
+    is_in,
+    somebody_inspects,
+)
 from auditbox.outbox.job import Interrupted, Job
 
 _LARGEST_BATCH = 512
@@ -51,7 +61,7 @@ class Combiner:
     def run(self, job: Job) -> Any:
         """Does the job, or has it done; returns its result or raises its error."""
         mine = self._lead.acquire(blocking=False)
-        if mine and _entries() > 1:
+        if mine and entries() > 1:
             if self._leading:
                 return self._join(job)
         elif mine:
@@ -111,7 +121,7 @@ class Combiner:
         The exception of a signal handler may fall between any two instructions: then a lead stays
         behind that its thread no longer knows of.
         """
-        if self._is_held() or _entries() > 1:
+        if self._is_held() or entries() > 1:
             return False
         self._give_up_mine()
         if self._leading:
@@ -164,7 +174,7 @@ class Combiner:
         holder = self._holder
         if holder is None:
             return False
-        if not forking.under_way() and not _is_in(sys._current_frames().get(holder), HOLDS):
+        if not forking.under_way() and not is_in(sys._current_frames().get(holder), HOLDS):
             self._holder = None
             return False
         return True
@@ -247,7 +257,7 @@ class Combiner:
         """
         inspecting = self._inspecting
         if not inspecting.acquire(blocking=False):
-            if not _somebody_inspects():  # it was left behind by the exception of a signal handler, too
+            if not somebody_inspects():  # it was left behind by the exception of a signal handler, too
                 self._inspecting = threading.RLock()
             return
         try:
@@ -268,8 +278,8 @@ class Combiner:
     def _somebody_may_lead(self) -> bool:
         """Whether any thread is where one leads, or is about to, and is not known to wait."""
         for thread, frame in sys._current_frames().items():
-            code = _innermost(frame)
-            if code in _LEADS or (code is _WAIT and thread not in self._waiting):
+            code = innermost(frame)
+            if code in LEADS or (code in WAITS and thread not in self._waiting):
                 return True
         return False
 
@@ -282,47 +292,7 @@ class Combiner:
         return True
 
 
-ENTRIES = {Combiner.run.__code__, Combiner.try_run.__code__}
-"""The functions through which a thread comes to lead; a frame of one says that it may be leading."""
-HOLDS: set[CodeType] = set()
-"""The functions in which a thread holds, from before it does until it has let go."""
-_INSPECTS = {Combiner.hold.__code__, Combiner._look_for_the_leader.__code__}
-_WAIT = Combiner._wait.__code__
-_LEADS = {Combiner._take_the_lead.__code__, Combiner._pass_on.__code__}
-
-
-def _innermost(frame: FrameType | None) -> CodeType | None:
-    """The innermost of the functions that say what a thread has to do with the lead."""
-    while frame is not None:
-        code = frame.f_code
-        if code is _WAIT or code in _LEADS:
-            return code
-        if code in ENTRIES:
-            return next(iter(_LEADS))
-        frame = frame.f_back
-    return None
-
-
-def _is_in(frame: FrameType | None, functions: set[CodeType]) -> bool:
-    """Whether a thread is in one of these."""
-    while frame is not None:
-        if frame.f_code in functions:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _somebody_inspects() -> bool:
-    """Whether a thread other than this one is where it is inspected who leads."""
-    me = threading.get_ident()
-    return any(_is_in(frame, _INSPECTS) for it, frame in sys._current_frames().items() if it != me)
-
-
-def _entries() -> int:
-    """How many of these are on this thread's stack."""
-    frame: FrameType | None = sys._getframe(1)
-    count = 0
-    while frame is not None:
-        count += frame.f_code in ENTRIES
-        frame = frame.f_back
-    return count
+ENTRIES.update({Combiner.run.__code__, Combiner.try_run.__code__})
+INSPECTS.update({Combiner.hold.__code__, Combiner._look_for_the_leader.__code__})
+LEADS.update({Combiner._take_the_lead.__code__, Combiner._pass_on.__code__})
+WAITS.add(Combiner._wait.__code__)

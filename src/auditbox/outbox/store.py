@@ -18,9 +18,10 @@ from zlib import crc32
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
 from auditbox.outbox import forking, layout
 from auditbox.outbox.base import Draft
-from auditbox.outbox.combiner import ENTRIES, HOLDS, Combiner
+from auditbox.outbox.combiner import Combiner
 from auditbox.outbox.connection import Connected
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
+from auditbox.outbox.frames import ENTRIES, HOLDS
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST
 from auditbox.outbox.job import Job
 from auditbox.outbox.room import ROW, Room
