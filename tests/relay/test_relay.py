@@ -25,6 +25,7 @@ from auditbox.sinks.base import (
     Problem,
     Refused,
     Rejected,
+    Sent,
     Unclear,
     Unreadable,
     VerifyOutcome,
@@ -101,6 +102,18 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     yield make
     for one in made:
         one.outbox.close()
+
+
+def test_a_remote_id_that_cannot_be_stored_as_it_is_holds_nothing_up(bench: Callable[..., Bench]) -> None:
+    """JSON can hold half of a surrogate pair, UTF-8 cannot: the receipt has a question mark."""
+    b = bench()
+    b.capture("A", outcomes=(Sent("AUD-\ud800"),))
+    b.capture("A", "B")
+    b.run()
+    assert b.states() == {"delivered": 3, "dead": 0}
+    assert b.outbox._store.read(lambda db: db.execute("SELECT remote_id FROM receipt").fetchone()) == (
+        "AUD-?",
+    )
 
 
 def test_everything_is_delivered_in_the_order_of_its_lane(bench: Callable[..., Bench]) -> None:

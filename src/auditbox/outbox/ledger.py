@@ -132,26 +132,21 @@ class Ledger:
         self._db = db
         self._days = {} if days is None else days
 
-    def entered(self, entries: Iterable[tuple[int, str]]) -> None:
+    def entered(self, entries: Sequence[tuple[int, str]]) -> None:
         """A relay has read these entries."""
         for day, of_day in self._by_day(entries):
             day.has_entered(of_day)
 
-    def delivered(self, entries: Iterable[tuple[int, str]]) -> None:
+    def delivered(self, entries: Sequence[tuple[int, str]]) -> None:
         """The sink has them."""
         for day, of_day in self._by_day(entries):
             day.has_delivered(of_day)
 
-    def _by_day(self, entries: Iterable[tuple[int, str]]) -> Iterator[tuple[Day, list[tuple[int, str]]]]:
-        days: dict[int, list[tuple[int, str]]] = {}
-        for entry in entries:
-            day = day_of(entry[1])
-            if day in days:
-                days[day].append(entry)
-            else:
-                days[day] = [entry]
-        for day, of_day in days.items():
-            yield self._day(of_day[0][0], day), of_day
+    def _by_day(self, entries: Sequence[tuple[int, str]]) -> Iterator[tuple[Day, Sequence[tuple[int, str]]]]:
+        captured = [day_of(id) for _, id in entries]
+        for number in set(captured):
+            of_day = [entry for entry, day in zip(entries, captured, strict=True) if day == number]
+            yield self._day(of_day[0][0], number), of_day
 
     def died(self, seq: int, id: str, count: int = 1) -> None:
         """It is a dead letter; with -1 it is none any more."""

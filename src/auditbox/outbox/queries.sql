@@ -82,13 +82,6 @@ SELECT seq, id, lane FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq
 -- enter: from above the cursor into what is under way
 INSERT INTO open (seq, lane, state, due, sent_at) VALUES (?, ?, ?, ?, ?)
 
--- enter_all: everything from above the cursor up to the last; what is not sent at once waits for its lane
-INSERT INTO open (seq, lane, state, due, sent_at)
-SELECT seq, lane, iif(sent, 'sending', 'waiting'), 0, iif(sent, :sink, NULL) FROM (
-    SELECT seq, lane, seq IN (SELECT value FROM json_each(:fresh)) AS sent
-    FROM entry WHERE seq > :cursor AND seq <= :last
-)
-
 -- open_row: what is known of an entry under way
 SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
 
@@ -96,13 +89,8 @@ SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) 
 SELECT o.seq, e.id, o.lane FROM json_each(?) AS given CROSS JOIN open o ON o.seq = given.value
 CROSS JOIN entry e ON e.seq = o.seq WHERE o.state IN ('sending', 'verify', 'retry')
 
--- receipts: proof of the deliveries given as [seq, remote id, time]
-INSERT OR REPLACE INTO receipt (seq, remote_id, delivered_at, outcome)
-SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), 'delivered'
-FROM json_each(?)
-
 -- close_all: they are no longer under way
-DELETE FROM open WHERE seq IN (SELECT json_extract(value, '$[0]') FROM json_each(?))
+DELETE FROM open WHERE seq IN (SELECT value FROM json_each(?))
 
 -- promote_all: the next of each of these lanes, none of which has a row that may be sent
 UPDATE open SET state = iif(maybe_sent, 'verify', 'retry'), due = iif(maybe_sent, :monotonic, :wall),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Sequence
+from itertools import chain
 from pkgutil import get_data
+from sqlite3 import Connection
+from typing import Any
 
 _NAMED = re.compile(r"^-- (\w+): .*\n((?:(?!-- ).*\n?)+)", re.MULTILINE)
 
@@ -19,3 +24,20 @@ def load(package: str, file: str) -> dict[str, str]:
 
 
 SQL = load("auditbox.outbox", "queries.sql")
+AT_ONCE = 64
+"""The most rows that one statement writes. (``executemany`` runs it once a row: half as fast, and each run
+gives Python's lock away.)"""
+
+
+@functools.cache
+def of_rows(name: str, count: int) -> str:
+    """The statement with this name, which inserts one row, for so many."""
+    one = SQL[name]
+    return one + f", {one[one.rindex('(') :]}" * (count - 1)
+
+
+def insert(db: Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Inserts these rows by the statement with this name."""
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        db.execute(of_rows(name, len(some)), list(chain.from_iterable(some)))

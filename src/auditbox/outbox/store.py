@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
 import time
@@ -27,7 +26,7 @@ from auditbox.outbox.job import Job
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
-from auditbox.outbox.statements import SQL
+from auditbox.outbox.statements import AT_ONCE, SQL, insert
 from auditbox.outbox.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _APPEND = SQL["append"]
-_AT_ONCE = 64
-"""Rows that one statement appends: it is a transaction of its own, and gives Python's lock away once."""
 
 
 class Store(Connected):
@@ -264,11 +261,9 @@ class Store(Connected):
         ]
         self._lock.unsettle()
         try:
-            if len(rows) <= _AT_ONCE:
-                db.execute(_append(len(rows)), [value for row in rows for value in row])
-            else:
-                with nullcontext() if db.in_transaction else Transaction(db):
-                    db.executemany(_APPEND, rows)
+            alone = len(rows) <= AT_ONCE or db.in_transaction  # one statement is a transaction of its own
+            with nullcontext() if alone else Transaction(db):
+                insert(db, "append", rows)
             self._seq = seq + len(rows)
         finally:
             if self._seq == seq:
@@ -287,12 +282,6 @@ class Store(Connected):
             raise
         except Exception as error:  # noqa: BLE001 - it is this job's, and no other caller's that leads
             job.finish(error=error)
-
-
-@functools.cache
-def _append(rows: int) -> str:
-    """The statement that appends so many rows."""
-    return _APPEND + ", (?, ?, ?, ?, ?)" * (rows - 1)
 
 
 def _fail(jobs: list[Job], error: OutboxError) -> None:

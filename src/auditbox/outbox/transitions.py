@@ -28,7 +28,7 @@ from auditbox.outbox.base import (
 from auditbox.outbox.ledger import Ledger, Tombstone, captured_at
 from auditbox.outbox.ledger import bury as keep_tombstone
 from auditbox.outbox.rows import follows, is_intact, lead, position, relay_checksum
-from auditbox.outbox.statements import SQL
+from auditbox.outbox.statements import SQL, insert
 
 _WRONG_CLOCK = 86400.0
 _SCAN = 512
@@ -108,13 +108,17 @@ def _advance(
     if room <= 0:
         return cursor, fresh
     entered: list[tuple[int, str]] = []
+    entering: list[tuple[int, str, str, int, float | None]] = []
     busy: set[str] = set()
     rows = db.execute(SQL["beyond"], (cursor, _SCAN))
     before = cursor
     for seq, id, lane, body, stored, waits in rows:
         before = follows(before, seq, lane)
         entered.append((seq, id))
-        if not waits and lane not in busy:
+        if waits or lane in busy:
+            entering.append((seq, lane, "waiting", 0, None))
+        else:
+            entering.append((seq, lane, "sending", 0, now.sink))
             fresh.append((seq, id, lane, body, stored, "sending", 0, 0, now.sink, None, None))
             busy.add(lane)
             if len(fresh) >= room:
@@ -123,9 +127,8 @@ def _advance(
     if not entered:
         return cursor, fresh
     ledger.entered(entered)
-    last, sent = entered[-1][0], [row[0] for row in fresh]
-    db.execute(SQL["enter_all"], {"cursor": cursor, "last": last, "fresh": _json(sent), "sink": now.sink})
-    return last, fresh
+    insert(db, "enter", entering)
+    return entered[-1][0], fresh
 
 
 def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
@@ -184,9 +187,9 @@ def _but_delivered(
     if not delivered:
         return settlements
     rows = db.execute(SQL["landed"], (_json(list(delivered)),)).fetchall()
-    landed = _json([(seq, one.remote_id, one.at) for seq, _, _ in rows if (one := delivered.pop(seq))])
-    db.execute(SQL["receipts"], (landed,))
-    db.execute(SQL["close_all"], (landed,))
+    landed = [delivered.pop(seq) for seq, _, _ in rows]
+    insert(db, "receipt", [(one.seq, one.remote_id, one.at, "delivered", None) for one in landed])
+    db.execute(SQL["close_all"], (_json([one.seq for one in landed]),))
     ledger.delivered([row[:2] for row in rows])
     given = {
         "lanes": _json([lane for _, _, lane in rows]),
@@ -201,7 +204,7 @@ def _json(values: list[Any]) -> str:
     """As JSON, for one statement that takes them all."""
     try:
         return fast_encoder()[0](values, None, 0).decode()
-    except TypeError:  # half a surrogate in a remote id, or a lane that is damaged into something else
+    except TypeError:  # a lane that is damaged into something else
         return json.dumps(values, default=repr)
 
 

@@ -51,7 +51,7 @@ class Judge:
         match outcome:
             case Sent(remote_id):
                 self._succeeded(now)
-                return Delivered(seq, remote_id, now.wall)
+                return Delivered(seq, _storable(remote_id), now.wall)
             case Missing():
                 return self._missing(seq)
             case Rejected(problem):
@@ -181,3 +181,10 @@ def _told(claim: Claim, problem: Problem) -> dict[str, Any]:
     """What is stored of a failure: the problem, and how often the entry has met a 500."""
     failures = (claim.error or {}).get("failures")
     return problem.to_json() if failures is None else {**problem.to_json(), "failures": failures}
+
+
+def _storable(remote_id: str | None) -> str | None:
+    """A remote id without halves of surrogates, which JSON can hold and UTF-8 cannot."""
+    if remote_id is None or remote_id.isascii():
+        return remote_id
+    return remote_id.encode(errors="replace").decode()
