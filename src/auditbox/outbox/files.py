@@ -34,9 +34,9 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
-_MOMENT = 0.0005
-"""Seconds in which a transaction of the relay ends. Whoever waits longer is among many, and looks less often:
-it would take the processor from those who have the lock."""
+_SHARE = 4
+"""A nap is this part of the wait so far: a short wait ends soon after the lock is free, and whoever waits long
+is among many, and would take the processor from those who have the lock."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -173,7 +173,7 @@ class FileLock:
             waited = time.monotonic() - began
             if waited >= bound:
                 raise OutboxBusy(f"{self.path} was held by another process for {bound:g} s")
-            time.sleep(_SHORTEST_NAP if waited < _MOMENT else _LONGEST_NAP)
+            time.sleep(min(max(waited / _SHARE, _SHORTEST_NAP), _LONGEST_NAP))
 
     def release(self) -> None:
         """Lets go of the lock and keeps its file open."""
