@@ -21,19 +21,7 @@ check: $(ENV)
 	PATH="$(abspath $(BIN)):$$PATH" scripts/check
 
 bench: $(ENV)
-	$(BIN)/python -m benchmarks.capture
-	$(BIN)/python -m benchmarks.delivery
-	$(BIN)/python -m benchmarks.cpu
-	$(BIN)/python -m benchmarks.interference
-	$(BIN)/python -m benchmarks.idle
-	$(BIN)/python -m benchmarks.backlog
-	$(BIN)/python -m benchmarks.middleware
-	$(BIN)/python -m benchmarks.threads
-	$(BIN)/python -m benchmarks.processes
-	$(BIN)/python -m benchmarks.durability
-	$(BIN)/python -m benchmarks.asyncio_tasks
-	$(BIN)/python -m benchmarks.decorator
-	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks
 
 soak: $(ENV)
 	PATH="$(abspath $(BIN)):$$PATH" scripts/soak
