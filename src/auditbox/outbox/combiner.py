@@ -31,12 +31,14 @@ from auditbox.outbox.frames import (
 from auditbox.outbox.job import Interrupted, Job
 
 _LARGEST_BATCH = 512
-_SLICE = 0.05
+_SLICE, _DOUBLED = 0.05, 3
 """Seconds after which a waiting thread looks by itself, should the exception of a signal handler have
-kept a leader from passing on."""
+kept a leader from passing on; how often they double. (Hundreds that look again and again keep each other, and
+the leader, from running at all.)"""
 
 _PATIENT = 3
-"""Slices after which it looks whether the thread that has the lead is still in it."""
+"""Slices after which it looks whether the thread that has the lead is still in it; nobody else does then for as
+long: it is a look at every thread's stack."""
 _INSPECTED = object()
 """In place of whether somebody leads: while it is looked at, nobody may begin to."""
 
@@ -56,6 +58,7 @@ class Combiner:
         self._leading: object = False
         self._holder: int | None = None
         self._waiting: set[int] = set()
+        self._look_at = 0.0
         self._inspecting = threading.RLock()
 
     def run(self, job: Job) -> Any:
@@ -234,8 +237,9 @@ class Combiner:
                 if time.monotonic() >= deadline and self._withdraw(job):
                     raise OutboxBusy
                 self._waiting.add(me)
-                slices += not job.turn.acquire(timeout=_SLICE)
-                if slices % _PATIENT == _PATIENT - 1:
+                slices += not job.turn.acquire(timeout=_SLICE * 2 ** min(slices, _DOUBLED))
+                if slices % _PATIENT == _PATIENT - 1 and (now := time.monotonic()) >= self._look_at:
+                    self._look_at = now + _PATIENT * _SLICE
                     self._look_for_the_leader()
                 self._waiting.discard(me)
         finally:
