@@ -34,9 +34,8 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
-_SHARE = 4
-"""A nap is this part of the wait so far: a short wait ends soon after the lock is free, and whoever waits long
-is among many, and would take the processor from those who have the lock."""
+"""Seconds of a nap at the lock. In between it is half of the wait so far: a short wait ends soon after the lock
+is free; whoever waits long is among many, and would take the processor from those who have the lock."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -173,7 +172,7 @@ class FileLock:
             waited = time.monotonic() - began
             if waited >= bound:
                 raise OutboxBusy(f"{self.path} was held by another process for {bound:g} s")
-            time.sleep(min(max(waited / _SHARE, _SHORTEST_NAP), _LONGEST_NAP))
+            time.sleep(min(max(waited / 2, _SHORTEST_NAP), _LONGEST_NAP))
 
     def release(self) -> None:
         """Lets go of the lock and keeps its file open."""
