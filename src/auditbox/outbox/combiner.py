@@ -37,8 +37,8 @@ kept a leader from passing on; how often they double. (Hundreds that look again 
 the leader, from running at all.)"""
 
 _PATIENT = 3
-"""Slices after which it looks whether the thread that has the lead is still in it; nobody else does then for as
-long: it is a look at every thread's stack."""
+"""Slices after which it looks whether the thread that has the lead is still in it; nobody else does then for
+as long: it is a look at every thread's stack."""
 _INSPECTED = object()
 """In place of whether somebody leads: while it is looked at, nobody may begin to."""
 

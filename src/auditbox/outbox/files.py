@@ -34,8 +34,8 @@ NETWORK = {
 }
 FLEETING = {"tmpfs": "its content is gone after a reboot", "overlay": "its content goes with the container"}
 _SHORTEST_NAP, _LONGEST_NAP = 0.00002, 0.001
-"""Seconds of a nap at the lock. In between it is half of the wait so far: a short wait ends soon after the lock
-is free; whoever waits long is among many, and would take the processor from those who have the lock."""
+"""Seconds of a nap at the lock. In between it is half of the wait so far: a short wait ends soon after the
+lock is free; whoever waits long is among many, and would take the processor from those who have the lock."""
 LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
