@@ -160,6 +160,16 @@ def test_an_inspection_that_is_left_behind_locks_nobody_out(outbox: SqliteOutbox
     assert len(committed(outbox)) == 5
 
 
+def test_what_is_left_behind_is_found_within_a_short_bound(make: Callable[..., SqliteOutbox]) -> None:
+    """By a lone thread, with nobody else to look for it."""
+    outbox = make(busy_timeout=0.9)
+    outbox.append([draft()])
+    combiner = outbox._store._combiner
+    combiner._inspecting.acquire()
+    combiner._lead.acquire()
+    assert len(capture_in_threads(outbox, 1)) == 1
+
+
 def test_a_lead_that_is_in_use_is_not_taken(outbox: SqliteOutbox) -> None:
     """However long it takes: whoever waits looks at it, and leaves it alone."""
     outbox.append([draft()])

@@ -151,3 +151,19 @@ def test_numbers_are_on_the_disk_before_they_are_sent(make: Make, monkeypatch: p
     outbox.append(drafts("A"))
     assert outbox.exchange(epoch, settled, 1, NOW, 60).claims[0].entry.seq == recovery.BLOCK + 2
     assert synced == [outbox.wal] * 2
+
+
+def test_a_relay_makes_sure_of_what_another_has_reserved(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other may have died between its commit and its sync."""
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)  # which syncs, too
+    first = make()
+    first.append(drafts("A", "B", "C"))
+    first.exchange(first.take_over(NOW, 0), [], 1, NOW, 60)
+    synced: list[object] = []
+    monkeypatch.setattr("auditbox.outbox.wal.sync", synced.append)
+    second = make()
+    epoch = second.take_over(NOW, 0)
+    assert len(second.exchange(epoch, [], 1, NOW, 60).claims) == 1
+    assert synced == [second.wal]
+    second.exchange(epoch, [], 1, NOW, 60)
+    assert synced == [second.wal]

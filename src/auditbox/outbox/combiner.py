@@ -36,8 +36,8 @@ _SLICE, _DOUBLED = 0.05, 3
 kept a leader from passing on; how often they double. (Hundreds that look again and again keep each other, and
 the leader, from running at all.)"""
 
-_PATIENT = 3
-"""Slices after which it looks whether the thread that has the lead is still in it; nobody else does then for
+_PATIENCE = 0.1
+"""Seconds after which it looks whether the thread that has the lead is still in it; then nobody else does for
 as long: it is a look at every thread's stack."""
 _INSPECTED = object()
 """In place of whether somebody leads: while it is looked at, nobody may begin to."""
@@ -228,20 +228,25 @@ class Combiner:
             self._take_the_lead(None)
 
     def _wait(self, job: Job) -> None:
-        deadline, me, slices = time.monotonic() + self._bound, threading.get_ident(), 0
+        me, now, slices = threading.get_ident(), time.monotonic(), 0
+        deadline, look_at = now + self._bound, now + _PATIENCE
         try:
             while not job.done:
                 if self._lead.acquire(blocking=False) and not self._steps_aside():
                     self._take_the_lead(job)
                     continue
-                if time.monotonic() >= deadline and self._withdraw(job):
+                if (now := time.monotonic()) >= deadline and self._withdraw(job):
                     raise OutboxBusy
                 self._waiting.add(me)
-                slices += not job.turn.acquire(timeout=_SLICE * 2 ** min(slices, _DOUBLED))
-                if slices % _PATIENT == _PATIENT - 1 and (now := time.monotonic()) >= self._look_at:
-                    self._look_at = now + _PATIENT * _SLICE
+                slice = _SLICE * 2 ** min(slices, _DOUBLED)
+                slices += not job.turn.acquire(timeout=min(slice, max(deadline - now, _SLICE)))
+                looks = (now := time.monotonic()) >= max(look_at, self._look_at)
+                if looks:
+                    self._look_at = look_at = now + _PATIENCE
                     self._look_for_the_leader()
                 self._waiting.discard(me)
+                if looks:
+                    self._pass_on()  # to whoever has stepped aside
         finally:
             self._waiting.discard(me)
 
@@ -263,6 +268,7 @@ class Combiner:
         if not inspecting.acquire(blocking=False):
             if not somebody_inspects():  # it was left behind by the exception of a signal handler, too
                 self._inspecting = threading.RLock()
+                self._look_for_the_leader()
             return
         try:
             if self._is_held():

@@ -107,7 +107,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         timeout=1.0,
-        cached_statements=256,
     )
     db.text_factory = READ_TEXT
     return db

@@ -144,8 +144,13 @@ class Ledger:
 
     def _by_day(self, entries: Sequence[tuple[int, str]]) -> Iterator[tuple[Day, Sequence[tuple[int, str]]]]:
         captured = [day_of(id) for _, id in entries]
-        for number in set(captured):
-            of_day = [entry for entry, day in zip(entries, captured, strict=True) if day == number]
+        if captured and captured.count(captured[0]) == len(captured):  # as nearly always
+            yield self._day(entries[0][0], captured[0]), entries
+            return
+        days: dict[int, list[tuple[int, str]]] = {}
+        for entry, number in zip(entries, captured, strict=True):
+            days.setdefault(number, []).append(entry)
+        for number, of_day in days.items():
             yield self._day(of_day[0][0], number), of_day
 
     def died(self, seq: int, id: str, count: int = 1) -> None:

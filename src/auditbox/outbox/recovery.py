@@ -32,8 +32,8 @@ class Reserved(NamedTuple):
 
     claims: int
     newest: int
-    sync: bool
-    """The reservation is new, and must reach the disk first."""
+    upto: int
+    """The highest number that is reserved: this must reach the disk first."""
 
 
 def reserve(db: Connection, claimed: Sequence[int]) -> Reserved | None:
@@ -42,9 +42,9 @@ def reserve(db: Connection, claimed: Sequence[int]) -> Reserved | None:
         return None
     _, reserved, count = lead(db)
     highest = max(claimed)
-    sync = highest > reserved
-    db.execute(SQL["reserve"], (highest + BLOCK if sync else reserved,))
-    return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], sync)
+    upto = highest + BLOCK if highest > reserved else reserved
+    db.execute(SQL["reserve"], (upto,))
+    return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], upto)
 
 
 def missing(db: Connection, progress: Progress | None, noted: int, *, unclean: bool) -> str | None:

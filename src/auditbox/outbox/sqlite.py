@@ -84,7 +84,7 @@ class SqliteOutbox:
             bound=busy_timeout,
             create=create,
         )
-        self._memo = Memo(self.path)
+        self._memo, self._on_disk = Memo(self.path), 0
         self._upkeep = Upkeep(self)
         self._data_version = -1
         self._behind = durability == "none"
@@ -165,8 +165,10 @@ class SqliteOutbox:
 
         moved, reserved = self._settle(work)
         if reserved is not None:
-            if reserved.sync and self.durability != "power":
-                self.sync()
+            if reserved.upto != self._on_disk:  # or a relay has died between its commit and its sync
+                if self.durability != "power":
+                    self.sync()
+                self._on_disk = reserved.upto
             self._memo.note(Progress(self.name, reserved.newest, reserved.claims))
         self._upkeep.written()
         return moved.exchanged(now)

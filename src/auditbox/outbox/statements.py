@@ -26,7 +26,7 @@ def load(package: str, file: str) -> dict[str, str]:
 SQL = load("auditbox.outbox", "queries.sql")
 AT_ONCE = 64
 """The most rows that one statement writes. (``executemany`` runs it once a row: half as fast, and each run
-gives Python's lock away.)"""
+gives Python's lock away. But SQLite keeps what a statement was last given.)"""
 
 
 @functools.cache

@@ -261,9 +261,11 @@ class Store(Connected):
         ]
         self._lock.unsettle()
         try:
-            alone = len(rows) <= AT_ONCE or db.in_transaction  # one statement is a transaction of its own
-            with nullcontext() if alone else Transaction(db):
+            if len(rows) <= AT_ONCE:  # one statement, a transaction of its own
                 insert(db, "append", rows)
+            else:
+                with nullcontext() if db.in_transaction else Transaction(db):
+                    db.executemany(_APPEND, rows)
             self._seq = seq + len(rows)
         finally:
             if self._seq == seq:

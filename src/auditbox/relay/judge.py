@@ -183,8 +183,7 @@ def _told(claim: Claim, problem: Problem) -> dict[str, Any]:
     return problem.to_json() if failures is None else {**problem.to_json(), "failures": failures}
 
 
-def _storable(remote_id: str | None) -> str | None:
-    """A remote id without halves of surrogates, which JSON can hold and UTF-8 cannot."""
-    if remote_id is None or remote_id.isascii():
-        return remote_id
-    return remote_id.encode(errors="replace").decode()
+def _storable(remote_id: object) -> str | None:
+    """A remote id as text (a sink of the user's may give a number), and without halves of surrogates, which
+    JSON can hold and UTF-8 cannot."""
+    return None if remote_id is None else str(remote_id).encode(errors="replace").decode()
