@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Connection
 
 from auditbox.errors import OutboxUnusable
 from auditbox.outbox.inspection import Inspection
@@ -140,6 +141,19 @@ def done(stage: Any) -> int:
     return len(set(re.findall(r"Task app\.\w+\[(\S+)\] succeeded", stage.log.read_text())))
 
 
+def wait_for_all(broker: str) -> None:
+    """Returns when no task waits for a worker, and none is under way that would be run again.
+
+    Also of those that no answer tells of: a web worker may be killed after it has sent its task.
+    """
+    until = time.monotonic() + BOUND
+    with Connection(broker) as connection:
+        redis = connection.default_channel.client
+        while (left := redis.llen("celery") + redis.hlen("unacked")) > 0:
+            assert time.monotonic() < until, left
+            time.sleep(0.05)  # as above
+
+
 def seen(stage: Any) -> int:
     """How many records are captured."""
     try:
@@ -188,6 +202,7 @@ def test_many_users_a_kill_and_a_restart(stage: Any, broker: str, make_jobs: Any
         wait_for(stage, done, len(first))
         assert stage.send(web, second, {20: lambda: worker.send_signal(signal.SIGHUP)}) == set(second)
         answered = {*first, *second, *stage.send(web, last, {20: web.kill_worker})}
+        wait_for_all(broker)
         wait_for(stage, done, len(answered))
         assert ended(worker) == 0
     counted = Counter(map(facts, stage.records()))
