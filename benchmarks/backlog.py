@@ -114,6 +114,11 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
     print(json.dumps(result))
 
 
+def _ends(tenths: list[float]) -> tuple[float, float]:
+    """The medians of the first three and of the last three: a single one may meet a mood of the machine."""
+    return median(tenths[:3]), median(tenths[-3:])
+
+
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,9 +155,10 @@ def main() -> None:
         cost, rate, size = (found[name][part] for name in ("claim", "rate", "rss"))
         print(f"{part + 1:>2}  {cost:6.1f} µs a claim {rate:8.0f} records/s {size:6.1f} MB")
         chart.add(f"{part * 10} to {part * 10 + 10} %", cost, cost, ours=True)
+    claims, rates = (_ends(found[name]) for name in ("claim", "rate"))
     goals = {
-        "claim, last tenth / first": (found["claim"][-1] / found["claim"][0], 1.25),
-        "rate, first tenth / last": (found["rate"][0] / found["rate"][-1], 1.1),
+        "claim, last three tenths / first": (claims[1] / claims[0], 1.25),
+        "rate, first three tenths / last": (rates[0] / rates[1], 1.1),
         "MB over an idle relay": (max(found["rss"]) - found["idle"], 30.0),
         "the file afterwards / before": (found["end"] / found["full"], 0.25),
     }
