@@ -5,8 +5,9 @@
 A process captures a record every 2 ms, as an application would between its own work, and measures each
 capture. Its outbox holds a backlog, which is delivered meanwhile to a server with 20 ms of latency (16 at
 once, so some 780 records a second): by the process itself with either transport, or by ``auditbox relay`` in
-a process of its own. "idle" is the same process and backlog without a relay. Every run is a process of its
-own.
+a process of its own. "idle" is the same process and backlog without a relay; "relay of another" is ``auditbox
+relay`` on another outbox, which takes the same processors and disk, and no lock of ours. Every run is a
+process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from benchmarks.goals import Goal, judge
 from benchmarks.measure import machine, quantiles, save
 from benchmarks.server import lean
 
-SUBJECTS = ("idle", "auditbox relay", "fast", "httpx")
+RELAY, ANOTHER = "auditbox relay", "relay of another"
+SUBJECTS = ("idle", RELAY, ANOTHER, "fast", "httpx")
 PACE = 0.002
 RATE = 800
 
@@ -57,9 +59,12 @@ def measured(subject: str, url: str, seconds: float) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit.db"
         captured(path, int(RATE * (seconds + 2)))
-        relay = None
-        if subject == "auditbox relay":
-            command = [sys.executable, "-m", "auditbox", "relay", "--outbox", str(path), "--url", url]
+        relay, relayed = None, path
+        if subject == ANOTHER:
+            relayed = path.with_name("another.db")
+            captured(relayed, int(RATE * (seconds + 2)))
+        if subject in (RELAY, ANOTHER):
+            command = [sys.executable, "-m", "auditbox", "relay", "--outbox", str(relayed), "--url", url]
             relay = subprocess.Popen(
                 command, env={**os.environ, "MPT_API_TOKEN": TOKEN},
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -110,7 +115,7 @@ def main() -> None:
         print(f"{name:<20}{p50:>9.1f}{p99:>9.1f}{median(rates[name]):>10.0f}")
         chart.add(name, p50, p99, ours=name != "idle")
     idle = [p99 for _, p99 in results["idle"]]
-    bounds = {"fast": 1.5, "httpx": 5.0, "auditbox relay": 1.1}
+    bounds = {"fast": 1.5, "httpx": 5.0, RELAY: 1.1}
     compared, missed = judge(
         [
             Goal(f"{name} / idle, p99", [p99 for _, p99 in results[name]], idle, at_most=most)
