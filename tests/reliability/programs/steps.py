@@ -1,7 +1,8 @@
 """Kills this process at a named step: ``settle.commit.after:3`` is after the third commit that settled.
 
-Steps of the outbox are known by the SQL that SQLite is given, steps of the delivery by the sink's methods:
-nothing here depends on how the library is built inside.
+Steps of the outbox are known by the SQL that SQLite is given, steps of the delivery by the sink's methods and
+those of its flight, on which all is sent once there is a connection: nothing here depends on how the library
+is built inside.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auditbox.sinks.audit_api import AuditApiSink
+from auditbox.sinks.flight import Flight
 
 STATEMENTS = {
     "create": r"CREATE TABLE",
@@ -46,6 +48,19 @@ def arm(die_at: str | None) -> None:
     sqlite3.connect = watched  # type: ignore[assignment]
     AuditApiSink.send = _around("send", AuditApiSink.send)  # type: ignore[method-assign]
     AuditApiSink.verify = _around("verify", AuditApiSink.verify)  # type: ignore[method-assign]
+    launch, land = Flight.launch, Flight.land
+
+    def watched_launch(flight: Flight, delivery: Any) -> bool:
+        reach("send.before")
+        return launch(flight, delivery)
+
+    def watched_land(flight: Flight, timeout: float) -> Any:
+        landed = land(flight, timeout)
+        for _ in landed:
+            reach("send.after")
+        return landed
+
+    Flight.launch, Flight.land = watched_launch, watched_land  # type: ignore[method-assign]
     os.fdatasync = _around("sync", os.fdatasync)
 
 
