@@ -136,7 +136,7 @@ def torn(order: str) -> StreamingResponse:
 
 
 class Endless(StreamingResponse):
-    """Sees its own end: the garbage collector closes a generator whose last part was being sent, some time."""
+    """Sees its own end: the garbage collector closes a generator whose last part was being sent, some day."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
