@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
+from auditbox import interception
 from auditbox.errors import ConfigurationError, NoTrail
-from auditbox.trail import AuditTrail, is_intercepted
+from auditbox.trail import AuditTrail
 
 if TYPE_CHECKING:
-    from auditbox.settings import RecordFields
+    from auditbox.fields import RecordFields
 
 _default: AuditTrail | None = None
 
@@ -30,7 +31,7 @@ def get_trail() -> AuditTrail:
         NoTrail: nothing was configured.
     """
     if _default is None:
-        if is_intercepted():
+        if interception.interceptor is not None:
             return AuditTrail("intercepted.db", extension="test")
         raise NoTrail
     return _default

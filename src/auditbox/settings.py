@@ -5,32 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from auditbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from auditbox.sinks.base import Sink
 
 
-class RecordFields(TypedDict, total=False):
-    """The arguments of ``AuditTrail.record`` besides the event, for type checkers."""
-
-    object: Any
-    summary: str | None
-    details: str | None
-    documents: Mapping[str, Any] | None
-    actor: Any
-    outcome: Any
-    occurred_at: datetime | None
-    lane: str | None
-    request: Mapping[str, Any] | None
-    source: Mapping[str, Any] | None
-
-
-RECORD_FIELDS = frozenset({"event", *RecordFields.__annotations__})
 TRANSPORTS = ("httpx", "fast")
 
 _EXTENSION = re.compile(r"[^.\s]+")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
 
-from auditbox import trail as trails
+from auditbox.interception import intercepted
 from auditbox.outbox.base import Draft
 from auditbox.records import AuditObject, AuditRecord
 
@@ -81,5 +81,5 @@ def capture() -> Iterator[CapturedRecords]:
     the default trail get a stand-in with the extension ``test``.
     """
     captured = CapturedRecords()
-    with trails.intercepted(captured.add):
+    with intercepted(captured.add):
         yield captured

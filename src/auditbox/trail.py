@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from auditbox import settings
+from auditbox import interception, settings
 from auditbox.compose import Composer
 from auditbox.errors import OutboxError, OutboxFull, RecordError
+from auditbox.fields import RecordFields, check_known
 from auditbox.names import Events
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.redaction import Redaction
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("auditbox.trail")
 
 Token = str | Path | Callable[[], str]
-Interceptor = Callable[["Sequence[Draft]"], None]
-
-_interceptor: Interceptor | None = None
 
 
 class AuditTrail:
@@ -196,8 +193,8 @@ class AuditTrail:
         draft = self._compose(
             event, object, summary, details, documents, actor, outcome, occurred_at, lane, request, source
         )
-        if _interceptor is not None:
-            _interceptor((draft,))
+        if interception.interceptor is not None:
+            interception.interceptor((draft,))
         elif self._spill.kept or not self._append_alone(draft):
             self._store((draft,))
         elif self._worker.hungry:
@@ -240,8 +237,8 @@ class AuditTrail:
             OutboxError: it could not be stored, and is not ``done``.
         """
         try:
-            if _interceptor is not None:
-                _interceptor(drafts)
+            if interception.interceptor is not None:
+                interception.interceptor(drafts)
             else:
                 self._store(drafts)
         except Exception as error:
@@ -250,15 +247,15 @@ class AuditTrail:
             for draft in drafts:
                 self._spill.keep(draft, error, "a change", draft.lane)
 
-    async def arecord(self, event: str, /, **fields: Unpack[settings.RecordFields]) -> str:
+    async def arecord(self, event: str, /, **fields: Unpack[RecordFields]) -> str:
         """As :meth:`record`, without blocking the event loop while another writer has the outbox."""
         try:
             draft = self._compose(event, **fields)
-        except TypeError as error:
-            _name_misspelled(fields, error)
+        except TypeError:
+            check_known("record", fields)
             raise
-        if _interceptor is not None:
-            _interceptor((draft,))
+        if interception.interceptor is not None:
+            interception.interceptor((draft,))
         elif (stored := self._turns.append(draft)) is not None:
             await stored
         return draft.id
@@ -274,8 +271,8 @@ class AuditTrail:
     def _drafted(self, event: str, fields: Mapping[str, Any]) -> Draft:
         try:
             return self._compose(event, **fields)
-        except TypeError as error:
-            _name_misspelled(fields, error)
+        except TypeError:
+            check_known("record", fields)
             raise
 
     def _store(self, drafts: Sequence[Draft]) -> None:
@@ -296,7 +293,7 @@ class AuditTrail:
 
     def ready(self) -> None:
         """Raises the OutboxError that a capture would meet now; returns if it could be stored."""
-        if _interceptor is None:
+        if interception.interceptor is None:
             self._redaction.encode({})  # what is made at the first use is made here, not in the first capture
             self.outbox.ready()
 
@@ -378,28 +375,5 @@ class AuditTrail:
             self.ready()
         except OutboxFull as error:  # delivery goes on, and makes room
             logger.warning("%s", error)
-        if _interceptor is None:
+        if interception.interceptor is None:
             self._worker.start()
-
-
-def _name_misspelled(fields: Mapping[str, Any], error: TypeError) -> None:
-    """Raises the RecordError that names a key which no record has; returns where all are known."""
-    if unknown := fields.keys() - settings.RECORD_FIELDS:
-        known = ", ".join(sorted(settings.RECORD_FIELDS))
-        raise RecordError("record", sorted(unknown)[0], f"unknown key; known are {known}") from error
-
-
-@contextmanager
-def intercepted(interceptor: Interceptor) -> Iterator[None]:
-    """Hands every capture of this process to the interceptor instead of an outbox (for tests)."""
-    global _interceptor
-    outer, _interceptor = _interceptor, interceptor
-    try:
-        yield
-    finally:
-        _interceptor = outer
-
-
-def is_intercepted() -> bool:
-    """Whether captures go to an interceptor now."""
-    return _interceptor is not None

@@ -14,7 +14,7 @@ from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import summary_of
 from auditbox.context import Scope, current_scope, current_trace
 from auditbox.errors import OutboxError, RecordError, error_text
-from auditbox.settings import RECORD_FIELDS, RecordFields
+from auditbox.fields import RecordFields, check_known
 
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail
@@ -116,9 +116,8 @@ class AuditHandler(logging.Handler):
         """Hands what went wrong to ``handleError``; a key that nobody knows is named."""
         try:
             # Looked at afterwards, because each line would pay for a look before.
-            if isinstance(error, TypeError) and (unknown := audit.keys() - RECORD_FIELDS):
-                known, name = ", ".join(sorted(RECORD_FIELDS)), sorted(map(str, unknown))[0]
-                raise RecordError('extra["audit"]', name, f"unknown key; known are {known}") from error
+            if isinstance(error, TypeError):
+                check_known('extra["audit"]', audit)
             raise error
         except Exception:  # noqa: BLE001 - which is what handleError shows
             self.handleError(record)

@@ -10,7 +10,7 @@ from typing import Any
 from auditbox.context import current_scope
 from auditbox.encoding import plain
 from auditbox.errors import RecordError, error_text
-from auditbox.settings import RECORD_FIELDS
+from auditbox.fields import check_known
 
 FIELDS = "fields"
 """The document that holds what else the line says: its key-value pairs."""
@@ -36,8 +36,7 @@ def record_fields(
     """
     if not isinstance(audit, Mapping):
         raise RecordError("audit", audit, 'a mapping such as {"event": …, "object": …}')
-    if unknown := sorted(map(str, audit.keys() - RECORD_FIELDS)):
-        raise RecordError("audit", unknown[0], f"unknown key; known are {', '.join(sorted(RECORD_FIELDS))}")
+    check_known("audit", audit)
     given = {**audit}
     event = given.pop("event", None)
     if not isinstance(event, str):
