@@ -167,3 +167,19 @@ def test_a_relay_makes_sure_of_what_another_has_reserved(make: Make, monkeypatch
     assert synced == [second.wal]
     second.exchange(epoch, [], 1, NOW, 60)
     assert synced == [second.wal]
+
+
+def test_a_new_outbox_in_place_of_a_deleted_one_is_made_sure_of_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reserves the same numbers."""
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)  # which syncs, too
+    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 0.0)
+    outbox, synced = make(), []
+    monkeypatch.setattr("auditbox.outbox.wal.sync", synced.append)
+    for _ in range(2):
+        outbox.append(drafts("A"))
+        outbox.exchange(outbox.take_over(NOW, 0), [], 1, NOW, 60)
+        for file in outbox.path.parent.glob("audit.db*"):
+            file.unlink()
+    assert synced == [outbox.wal] * 2

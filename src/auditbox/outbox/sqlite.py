@@ -84,7 +84,9 @@ class SqliteOutbox:
             bound=busy_timeout,
             create=create,
         )
-        self._memo, self._on_disk = Memo(self.path), 0
+        self._memo = Memo(self.path)
+        self._on_disk = ("", 0)
+        """Of which outbox, and up to which number, this process has synced the reservation."""
         self._upkeep = Upkeep(self)
         self._data_version = -1
         self._behind = durability == "none"
@@ -165,10 +167,10 @@ class SqliteOutbox:
 
         moved, reserved = self._settle(work)
         if reserved is not None:
-            if reserved.upto != self._on_disk:  # or a relay has died between its commit and its sync
+            if (self.name, reserved.upto) != self._on_disk:  # another relay may have died before its sync
                 if self.durability != "power":
                     self.sync()
-                self._on_disk = reserved.upto
+                self._on_disk = self.name, reserved.upto
             self._memo.note(Progress(self.name, reserved.newest, reserved.claims))
         self._upkeep.written()
         return moved.exchanged(now)
@@ -328,6 +330,6 @@ def _empty_wal(db: Connection) -> None:
     """As a checkpoint, and gives the WAL's space back: captures must not fill it on a disk that is full."""
     db.execute("PRAGMA busy_timeout = 0")
     try:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        wal.truncate(db)
     finally:
         db.execute("PRAGMA busy_timeout = 1000")
