@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -18,7 +18,7 @@ from auditbox.outbox.files import FLEETING, NETWORK, filesystem_of
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.memo import Memo
 from auditbox.outbox.readonly import ReadOnly
-from auditbox.outbox.rows import checksum
+from auditbox.outbox.rows import is_intact
 
 _PAGE = 2000
 _LITTLE_SPACE = 256 << 20
@@ -167,7 +167,7 @@ def _checksums(path: Path) -> Check:
     seq = count = 0
     try:
         while rows := ReadOnly(path).look(lambda db: db.execute(_ENTRIES, (seq, _PAGE)).fetchall()):  # noqa: B023
-            altered += [row[0] for row in rows if not _is_intact(row)]
+            altered += [row[0] for row in rows if not is_intact(row)]
             seq, count = rows[-1][0], count + len(rows)
     except OutboxError as error:
         return Check("checksums", "failed", str(error), _advice(error))
@@ -185,11 +185,6 @@ def _checksums(path: Path) -> Check:
 
 def _entries(count: int, one: str, several: str) -> str:
     return f"1 entry {one}" if count == 1 else f"{count:,} entries {several}"
-
-
-def _is_intact(row: tuple[Any, ...]) -> bool:
-    seq, id, lane, body, stored = row
-    return isinstance(body, bytes) and bool(stored == checksum(seq, id, lane, body))
 
 
 def relay(view: Inspection) -> Check:

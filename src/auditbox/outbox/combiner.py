@@ -228,7 +228,7 @@ class Combiner:
             self._take_the_lead(None)
 
     def _wait(self, job: Job) -> None:
-        me, now, slices = threading.get_ident(), time.monotonic(), 0
+        me, now, naps = threading.get_ident(), time.monotonic(), 0
         deadline, look_at = now + self._bound, now + _PATIENCE
         try:
             while not job.done:
@@ -238,8 +238,8 @@ class Combiner:
                 if (now := time.monotonic()) >= deadline and self._withdraw(job):
                     raise OutboxBusy
                 self._waiting.add(me)
-                slice = _SLICE * 2 ** min(slices, _DOUBLED)
-                slices += not job.turn.acquire(timeout=min(slice, max(deadline - now, _SLICE)))
+                nap = _SLICE * 2 ** min(naps, _DOUBLED)
+                naps += not job.turn.acquire(timeout=min(nap, max(deadline - now, _SLICE)))
                 looks = (now := time.monotonic()) >= max(look_at, self._look_at)
                 if looks:
                     self._look_at = look_at = now + _PATIENCE
@@ -289,7 +289,7 @@ class Combiner:
         """Whether any thread is where one leads, or is about to, and is not known to wait."""
         for thread, frame in sys._current_frames().items():
             code = innermost(frame)
-            if code in LEADS or (code in WAITS and thread not in self._waiting):
+            if code is not None and (code not in WAITS or thread not in self._waiting):
                 return True
         return False
 

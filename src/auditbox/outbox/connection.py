@@ -95,11 +95,8 @@ class Connected:
             )  # fmt: skip
 
     def _close(self) -> None:
-        db, self._db, self._cursor = (
-            self._db,
-            None,
-            None,
-        )  # before: who is interrupted leaves none that is closed
+        db = self._db
+        self._db = self._cursor = None  # before: who is interrupted leaves none that is closed
         if db is not None:
             db.close()
 

@@ -26,10 +26,8 @@ def innermost(frame: FrameType | None) -> CodeType | None:
     """The innermost of the functions that say what a thread has to do with the lead."""
     while frame is not None:
         code = frame.f_code
-        if code in WAITS or code in LEADS:
+        if code in WAITS or code in LEADS or code in ENTRIES:
             return code
-        if code in ENTRIES:
-            return next(iter(LEADS))
         frame = frame.f_back
     return None
 

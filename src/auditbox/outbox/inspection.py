@@ -21,7 +21,7 @@ from auditbox.outbox import pending, waiting
 from auditbox.outbox.ledger import Day, Tombstone, days, tombstones
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.readonly import META, ReadOnly
-from auditbox.outbox.rows import checksum
+from auditbox.outbox.rows import is_intact
 
 _STORY = """
 CREATE TEMP VIEW story AS
@@ -240,7 +240,7 @@ def _story(row: Mapping[str, Any]) -> Story:
         state=row["outcome"] or row["state"] or "captured",
         captured_at=_captured_at(id),
         record=_json(body),
-        intact=isinstance(body, bytes) and row["checksum"] == checksum(seq, id, lane, body),
+        intact=is_intact((seq, id, lane, body, row["checksum"])),
         attempts=row["attempts"] or 0,
         maybe_sent=bool(row["maybe_sent"]),
         sent_at=_at(row["sent_at"]),

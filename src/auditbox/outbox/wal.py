@@ -1,6 +1,6 @@
-"""The write-ahead log: its checkpoints; and as a file beside the outbox: its use, and a start at full size.
+"""The write-ahead log: its checkpoints; whether much of it is in use, and a start at full size.
 
-The only file of SQLite's that others may open: SQLite holds its locks on the ``-shm``.
+Its file is the only one of SQLite's that others may open: SQLite holds its locks on the ``-shm``.
 What is looked at here is described in sqlite.org/fileformat2.html#the_write_ahead_log.
 """
 
