@@ -29,7 +29,7 @@ from auditbox import AuditTrail
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS
 from benchmarks.delivery import TOKEN
-from benchmarks.measure import machine, save
+from benchmarks.report import Report, parser
 from benchmarks.server import lean
 
 PARTS = 10
@@ -93,9 +93,9 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
                 time.sleep(0.01)
             marks.append(time.perf_counter() - begin)
             sizes.append(rss())
-        full = path.stat().st_size
+        full = path.stat().st_size / 1e6
         until = time.monotonic() + 300
-        while path.stat().st_size > full / 4 and time.monotonic() < until:
+        while path.stat().st_size / 1e6 > full / 4 and time.monotonic() < until:
             time.sleep(0.1)
     starts = [0.0, *marks]
     costs = [
@@ -109,7 +109,7 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
         "rss": sizes,
         "idle": resting,
         "full": full,
-        "end": path.stat().st_size,
+        "end": path.stat().st_size / 1e6,
     }
     print(json.dumps(result))
 
@@ -121,56 +121,46 @@ def _ends(tenths: list[float]) -> tuple[float, float]:
 
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--transport", default="fast")
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", type=Path)
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    parser.add_argument("--outbox", metavar="FILE", type=Path, help="the backlog's file")
-    parser.add_argument("--fill", action="store_true", help="only capture the backlog, into --outbox")
-    parser.add_argument("--drain", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.drain:
-        drain(Path(options.drain[0]), options.drain[1], options.count, options.transport)
+    arguments = parser(__doc__, count=100_000)
+    arguments.add_argument("--transport", default="fast")
+    arguments.add_argument("--outbox", metavar="FILE", type=Path, help="the backlog's file")
+    arguments.add_argument("--fill", action="store_true", help="only capture the backlog, into --outbox")
+    arguments.add_argument("--drain", nargs=2, help=argparse.SUPPRESS)
+    chosen = arguments.parse_args()
+    if chosen.drain:
+        drain(Path(chosen.drain[0]), chosen.drain[1], chosen.count, chosen.transport)
         return
-    if options.fill:
-        fill(options.outbox, options.count)
+    if chosen.fill:
+        fill(chosen.outbox, chosen.count)
         return
+    report = Report("backlog", chosen)
     with tempfile.TemporaryDirectory() as folder, lean() as server:
-        path = options.outbox or Path(folder) / "audit.db"
+        path = chosen.outbox or Path(folder) / "audit.db"
         if not path.exists():
-            fill(path, options.count)
+            fill(path, chosen.count)
         command = [sys.executable, "-m", __spec__.name, "--drain", str(path), server.url]
-        command += ["--count", str(options.count), "--transport", options.transport]
+        command += ["--count", str(chosen.count), "--transport", chosen.transport]
         found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
         stored = server.stored()
-    if stored.distinct < options.count:
-        raise SystemExit(f"{stored.distinct} of {options.count} records have come")
-    print(f"{machine()}\n\n{options.count} records, by tenths")
-    chart = Bars("processor time of a claim and its settlement, a record, by tenths of a backlog, µs")
-    for part in range(PARTS):
-        cost, rate, size = (found[name][part] for name in ("claim", "rate", "rss"))
-        print(f"{part + 1:>2}  {cost:6.1f} µs a claim {rate:8.0f} records/s {size:6.1f} MB")
-        chart.add(f"{part * 10} to {part * 10 + 10} %", cost, cost, ours=True)
+    if stored.distinct < chosen.count:
+        raise SystemExit(f"{stored.distinct} of {chosen.count} records have come")
+    report.keep("count", chosen.count)
+    report.keep(
+        "MB: idle, file at the end of delivery, file afterwards", [found["idle"], found["full"], found["end"]]
+    )
+    tenths = list(zip(found["claim"], found["rate"], found["rss"], strict=True))
+    names = [f"{part * 10} to {part * 10 + 10} %" for part in range(PARTS)]
+    rows = {name: [row] for name, row in zip(names, tenths, strict=True)}
+    report.table(f"{chosen.count:,} records, by tenths", ["µs a claim", "records/s", "MB"], rows)
     claims, rates = (_ends(found[name]) for name in ("claim", "rate"))
-    goals = {
-        "claim, last three tenths / first": (claims[1] / claims[0], 1.25),
-        "rate, first three tenths / last": (rates[0] / rates[1], 1.1),
-        "MB over an idle relay": (max(found["rss"]) - found["idle"], 30.0),
-        "the file afterwards / before": (found["end"] / found["full"], 0.25),
-    }
-    missed = False
-    print()
-    for name, (value, most) in goals.items():
-        missed |= value > most
-        print(f"{name:<32}{value:7.2f}   goal at most {most:g}: {'MISSED' if value > most else 'reached'}")
-    save("backlog", {"count": options.count, **found}, options.json)
-    if options.svg:
-        options.svg.write_text(chart.svg(), encoding="utf-8")
-    raise SystemExit(1 if missed and not options.no_goal else 0)
+    report.compare("a claim, last three tenths / first", [claims[1]], [claims[0]], at_most=1.25)
+    report.compare("rate, first three tenths / last", [rates[0]], [rates[1]], at_most=1.1)
+    report.absolute("MB over an idle relay", [max(found["rss"]) - found["idle"]], at_most=30)
+    report.compare("the file afterwards / before", [found["end"]], [found["full"]], at_most=0.25)
+    bars = Bars("processor time of a claim and its settlement, a record, by tenths of a backlog, µs")
+    for name, (cost, _, _) in zip(names, tenths, strict=True):
+        bars.add(name, cost, cost, ours=True)
+    report.end(bars)
 
 
 if __name__ == "__main__":

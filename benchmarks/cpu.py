@@ -22,8 +22,7 @@ from statistics import median
 
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS
-from benchmarks.goals import Goal, judge
-from benchmarks.measure import machine, save
+from benchmarks.report import Report, column, parser
 from benchmarks.server import lean
 
 PEER = "python-logstash-async"
@@ -111,44 +110,31 @@ def alone(subject: str, url: str, count: int) -> None:
 
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", type=Path)
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    parser.add_argument("--subject", help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.subject:
-        alone(options.subject, options.url, options.count)
+    arguments = parser(__doc__, rounds=5, count=3000)
+    arguments.add_argument("--subject", help=argparse.SUPPRESS)
+    arguments.add_argument("--url", help=argparse.SUPPRESS)
+    chosen = arguments.parse_args()
+    if chosen.subject:
+        alone(chosen.subject, chosen.url, chosen.count)
         return
-    results: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+    report = Report("cpu", chosen)
+    results: dict[str, list[tuple[float, ...]]] = {name: [] for name in SUBJECTS}
     with lean() as server:
-        for _ in range(options.rounds):
+        for _ in range(chosen.rounds):
             for name in SUBJECTS:
                 command = [sys.executable, "-m", __spec__.name, "--subject", name, "--url", server.url]
                 ran = subprocess.run(
-                    [*command, "--count", str(options.count)], stdout=subprocess.PIPE, text=True, check=True
+                    [*command, "--count", str(chosen.count)], stdout=subprocess.PIPE, text=True, check=True
                 )
-                results[name].append(json.loads(ran.stdout))
-    print(f"{machine()}\n\nµs of CPU a record, capture to receipt (medians of {options.rounds} rounds)")
-    chart = Bars("processor time a record, from capture to receipt, µs")
-    for name, seconds in results.items():
-        print(f"{name:<24}{median(seconds) * 1e6:>8.0f}")
-        chart.add(name, median(seconds) * 1e6, max(seconds) * 1e6, ours=name != PEER)
-    compared, missed = judge(
-        [
-            Goal("httpx / python-logstash-async", results["httpx"], results[PEER], at_most=0.5),
-            Goal("fast / python-logstash-async", results["fast"], results[PEER], at_most=0.2),
-        ]
-    )
-    save("cpu", {"seconds": results, "ratios": compared}, options.json)
-    if options.svg:
-        options.svg.write_text(chart.svg(), encoding="utf-8")
-    raise SystemExit(1 if missed and not options.no_goal else 0)
+                results[name].append((json.loads(ran.stdout) * 1e6,))
+    report.table("a record, capture to receipt", ["µs of CPU"], results)
+    for name, goal in (("httpx", 0.5), ("fast", 0.2)):
+        report.compare(f"{name} / {PEER}", column(results[name], 0), column(results[PEER], 0), at_most=goal)
+    bars = Bars("processor time a record, from capture to receipt, µs")
+    for name, rounds in results.items():
+        costs = column(rounds, 0)
+        bars.add(name, median(costs), max(costs), ours=name != PEER)
+    report.end(bars)
 
 
 if __name__ == "__main__":

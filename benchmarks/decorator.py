@@ -65,8 +65,8 @@ def main() -> None:
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         results = interleaved(subjects, rounds=chosen.rounds, count=chosen.count)
     loop.close()
-    report.table("one call", ["p50 µs", "p99 µs"], dict(results))  # type: ignore[arg-type]
-    medians = {subject: column(list(rounds), 0) for subject, rounds in results.items()}
+    report.table("one call", ["p50 µs", "p99 µs"], results)
+    medians = {subject: column(rounds, 0) for subject, rounds in results.items()}
 
     def added(subject: str, plain: str) -> list[float]:
         return [both - alone for both, alone in zip(medians[subject], medians[plain], strict=True)]

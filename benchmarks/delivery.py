@@ -26,13 +26,13 @@ from auditbox.sinks.audit_api import AuditApiSink
 from benchmarks import official
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS
-from benchmarks.goals import Goal, judge
-from benchmarks.measure import machine, save
+from benchmarks.report import Report, column, parser
 from benchmarks.server import lean
 
 TOKEN = "idt:TKN-1234-5678:benchmark"
 LATENCIES = (0.0, 0.02)
 TRANSPORTS = ("httpx", "fast")
+LOOP = "one by one"
 
 
 class Run(NamedTuple):
@@ -40,8 +40,8 @@ class Run(NamedTuple):
 
     rate: float
     """Records a second."""
-    seconds: float
-    """Processor seconds a record, the server's not included."""
+    cost: float
+    """Microseconds of processor time a record, the server's not included."""
 
 
 class Peer(NamedTuple):
@@ -77,7 +77,7 @@ def relayed(url: str, count: int, folder: Path, transport: str) -> Run:
     with AuditTrail(path, sink=AuditApiSink(url, TOKEN, transport=transport), extension="shop") as trail:
         if not trail.flush(300):
             raise SystemExit("not everything was delivered")
-        run = Run(count / (time.perf_counter() - begin), (time.process_time() - used) / count)
+        run = Run(count / (time.perf_counter() - begin), (time.process_time() - used) / count * 1e6)
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
     return run
@@ -104,13 +104,13 @@ def peer(latency: float, emulator: bool) -> Iterator[Peer]:
 def measured(latency: float, options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
     """All subjects against one server, in turn."""
     python = official.interpreter()
-    results: dict[str, list[Run]] = {"one by one": [], **{name: [] for name in TRANSPORTS}}
+    results: dict[str, list[Run]] = {LOOP: [], **{name: [] for name in TRANSPORTS}}
     alone = min(options.count, 100 if latency else 1000)
     with peer(latency, options.emulator) as server:
         for _ in range(options.rounds):
             loop = official.loop(python, server.url, alone)
             options.client = loop.client
-            results["one by one"].append(Run(loop.rate, loop.seconds))
+            results[LOOP].append(Run(loop.rate, loop.seconds * 1e6))
             server.stored()
             for name in TRANSPORTS:
                 results[name].append(relayed(server.url, options.count, folder, name))
@@ -119,73 +119,41 @@ def measured(latency: float, options: argparse.Namespace, folder: Path) -> dict[
     return results
 
 
-def goals(at: dict[float, dict[str, list[Run]]]) -> list[Goal]:
-    """What was set out to be reached (issue 6, goals 6 and 7)."""
+def judge(report: Report, at: dict[float, dict[str, list[Run]]]) -> None:
+    """What was set out to be reached."""
+    at_least = {("httpx", 0.0): 1.5, ("fast", 0.0): 10, ("httpx", 0.02): 15, ("fast", 0.02): 15}
+    for (name, latency), goal in at_least.items():
+        ours, loop = (_columns(at[latency][subject]) for subject in (name, LOOP))
+        where = f"at {latency * 1000:g} ms / the loop's"
+        report.compare(f"{name}, records/s {where}", ours[0], loop[0], at_least=goal)
+        report.compare(
+            f"{name}, CPU a record {where}", ours[1], loop[1], at_most=0.6 if name == "httpx" else 1 / 8
+        )
+    report.absolute("httpx, records/s at 20 ms", column(at[0.02]["httpx"], 0), at_least=500)
 
-    def rates(latency: float, name: str) -> list[float]:
-        return [run.rate for run in at[latency][name]]
 
-    def costs(latency: float, name: str) -> list[float]:
-        return [run.seconds for run in at[latency][name]]
-
-    loop = "one by one"
-    return [
-        Goal("httpx, records/s at 20 ms / the loop's", rates(0.02, "httpx"), rates(0.02, loop), at_least=15),
-        Goal("httpx, records/s at 0 ms / the loop's", rates(0.0, "httpx"), rates(0.0, loop), at_least=1.5),
-        Goal("httpx, CPU a record at 0 ms / the loop's", costs(0.0, "httpx"), costs(0.0, loop), at_most=0.6),
-        Goal(
-            "httpx, CPU a record at 20 ms / the loop's", costs(0.02, "httpx"), costs(0.02, loop), at_most=0.6
-        ),
-        Goal("fast, records/s at 20 ms / the loop's", rates(0.02, "fast"), rates(0.02, loop), at_least=15),
-        Goal("fast, records/s at 0 ms / the loop's", rates(0.0, "fast"), rates(0.0, loop), at_least=10),
-        Goal("fast, CPU a record at 0 ms / the loop's", costs(0.0, "fast"), costs(0.0, loop), at_most=1 / 8),
-        Goal(
-            "fast, CPU a record at 20 ms / the loop's", costs(0.02, "fast"), costs(0.02, loop), at_most=1 / 8
-        ),
-        Goal(
-            "httpx, records/s at 20 ms / 500", rates(0.02, "httpx"), [500.0] * len(at[0.02][loop]), at_least=1
-        ),
-    ]
+def _columns(runs: list[Run]) -> tuple[list[float], list[float]]:
+    return column(runs, 0), column(runs, 1)
 
 
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--emulator", action="store_true", help="deliver to the emulator; judges nothing")
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", type=Path)
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    options = parser.parse_args()
+    arguments = parser(__doc__, rounds=5, count=3000)
+    arguments.add_argument("--emulator", action="store_true", help="deliver to the emulator; judges nothing")
+    chosen = arguments.parse_args()
+    chosen.no_goal |= chosen.emulator
+    report = Report("delivery-emulator" if chosen.emulator else "delivery", chosen)
     with tempfile.TemporaryDirectory() as folder:
-        at = {latency: measured(latency, options, Path(folder)) for latency in LATENCIES}
-    to = "the emulator" if options.emulator else "a lean server"
-    print(
-        f"{machine()}\n\nto {to}, medians of {options.rounds} rounds; one by one is {options.client}'s loop"
-    )
-    chart = Bars("processor time a record at 0 ms and at 20 ms, µs")
+        at = {latency: measured(latency, chosen, Path(folder)) for latency in LATENCIES}
+    print(f"to {'the emulator' if chosen.emulator else 'a lean server'}; the loop is {chosen.client}'s")
     for latency, results in at.items():
-        for name, runs in results.items():
-            rate, cost = median(run.rate for run in runs), median(run.seconds for run in runs) * 1e6
-            print(
-                f"{latency * 1000:3.0f} ms  {name:<12}{rate:>9.0f} records/s{cost:>9.0f} µs of CPU a record"
-            )
-    for name in ("one by one", *TRANSPORTS):
-        low, high = sorted(median(run.seconds for run in at[latency][name]) * 1e6 for latency in LATENCIES)
-        chart.add(name, low, high, ours=name in TRANSPORTS)
-    compared, missed = judge(goals(at))
-    raw = {f"{latency * 1000:g} ms": results for latency, results in at.items()}
-    save(
-        "delivery-emulator" if options.emulator else "delivery",
-        {"runs": raw, "ratios": compared},
-        options.json,
-    )
-    if options.svg:
-        options.svg.write_text(chart.svg(), encoding="utf-8")
-    raise SystemExit(1 if missed and not (options.no_goal or options.emulator) else 0)
+        report.table(f"latency {latency * 1000:g} ms", ["records/s", "µs of CPU"], results)
+    judge(report, at)
+    bars = Bars("processor time a record at 0 ms and at 20 ms, µs")
+    for name in (LOOP, *TRANSPORTS):
+        low, high = sorted(median(run.cost for run in at[latency][name]) for latency in LATENCIES)
+        bars.add(name, low, high, ours=name in TRANSPORTS)
+    report.end(bars)
 
 
 if __name__ == "__main__":

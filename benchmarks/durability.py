@@ -36,9 +36,9 @@ def main() -> None:
             SYNCED: stack.enter_context(file_handler(folder, True)),
         }
         alone = interleaved(durable, rounds=chosen.rounds, count=chosen.count)
-        report.table("one thread, safe from a power cut", ["p50 µs", "p99 µs"], dict(alone))  # type: ignore[arg-type]
+        report.table("one thread, safe from a power cut", ["p50 µs", "p99 µs"], alone)
         report.compare(
-            "power / FileHandler + fsync, p50", column(list(alone[POWER]), 0), column(list(alone[SYNCED]), 0),
+            "power / FileHandler + fsync, p50", column(alone[POWER], 0), column(alone[SYNCED], 0),
             at_most=1.0,
         )  # fmt: skip
         crowds = {
@@ -60,10 +60,10 @@ def main() -> None:
             QUEUE: stack.enter_context(queue_handler(folder)),
         }
         quick = interleaved(behind, rounds=chosen.rounds, count=5 * chosen.count)
-        report.table("one thread, safe from nothing yet", ["p50 µs", "p99 µs"], dict(quick))  # type: ignore[arg-type]
+        report.table("one thread, safe from nothing yet", ["p50 µs", "p99 µs"], quick)
         more = [
             ours - theirs
-            for ours, theirs in zip(column(list(quick[NONE]), 0), column(list(quick[QUEUE]), 0), strict=True)
+            for ours, theirs in zip(column(quick[NONE], 0), column(quick[QUEUE], 0), strict=True)
         ]
         report.absolute("none - QueueHandler, p50, µs", more, at_most=3)
     report.end(bars)

@@ -9,7 +9,6 @@ every 50 ms.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -19,11 +18,8 @@ from auditbox import AuditTrail
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS
 from benchmarks.delivery import TOKEN, TRANSPORTS
-from benchmarks.measure import machine, save
+from benchmarks.report import Report, options
 from benchmarks.server import lean
-
-GOAL = 10.0
-"""Milliseconds."""
 
 
 def arrivals(url: str, latency: float, count: int, transport: str, path: Path) -> list[float]:
@@ -42,40 +38,26 @@ def arrivals(url: str, latency: float, count: int, transport: str, path: Path) -
 
 def main() -> None:
     """Runs, prints, and says whether the goal was reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--latency", type=float, default=0.02)
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", type=Path)
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    options = parser.parse_args()
+    chosen = options(__doc__, rounds=5, count=60, latency=0.02)
+    report = Report("idle", chosen)
     results: dict[str, list[list[float]]] = {name: [] for name in TRANSPORTS}
-    with tempfile.TemporaryDirectory() as folder, lean(options.latency) as server:
-        for turn in range(options.rounds):
+    with tempfile.TemporaryDirectory() as folder, lean(chosen.latency) as server:
+        for turn in range(chosen.rounds):
             for name in TRANSPORTS:
                 server.stored()
                 path = Path(folder) / f"{name}-{turn}.db"
-                taken = arrivals(server.url, options.latency, options.count, name, path)
+                taken = arrivals(server.url, chosen.latency, chosen.count, name, path)
                 came = server.stored().arrivals[1:]
                 results[name].append([(there - here) * 1000 for here, there in zip(taken, came, strict=True)])
-    print(f"{machine()}\n\ncapture to arrival, ms (medians of {options.rounds} rounds)")
-    missed, chart = False, Bars("capture to arrival of a lone record: median and 99th percentile, µs")
+    report.keep("ms", results)
+    bars = Bars("capture to arrival of a lone record: median and 99th percentile, µs")
     for name, rounds in results.items():
-        medians = [median(waits) for waits in rounds]
-        worst = max(max(waits) for waits in rounds)
-        missed |= median(medians) > GOAL
-        verdict = "MISSED" if median(medians) > GOAL else "reached"
-        shown = f"{median(medians):.1f} ({min(medians):.1f} to {max(medians):.1f}), worst {worst:.0f}"
-        print(f"{name:<8} p50 {shown}   goal at most {GOAL:g}: {verdict}")
+        report.absolute(
+            f"{name}: capture to arrival, p50, ms", [median(waits) for waits in rounds], at_most=10
+        )
         every = sorted(wait * 1000 for waits in rounds for wait in waits)
-        chart.add(name, median(every), every[len(every) * 99 // 100], ours=True)
-    save("idle", {"milliseconds": results}, options.json)
-    if options.svg:
-        options.svg.write_text(chart.svg(), encoding="utf-8")
-    raise SystemExit(1 if missed and not options.no_goal else 0)
+        bars.add(name, median(every), every[len(every) * 99 // 100], ours=True)
+    report.end(bars)
 
 
 if __name__ == "__main__":

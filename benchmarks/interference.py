@@ -26,12 +26,13 @@ from auditbox import AuditTrail
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS, OBJECT
 from benchmarks.delivery import TOKEN, captured
-from benchmarks.goals import Goal, judge
-from benchmarks.measure import machine, quantiles, save
+from benchmarks.measure import quantiles
+from benchmarks.report import Report, column, parser
 from benchmarks.server import lean
 
-RELAY, ANOTHER = "auditbox relay", "relay of another"
-SUBJECTS = ("idle", RELAY, ANOTHER, "fast", "httpx")
+IDLE, RELAY, ANOTHER = "idle", "auditbox relay", "relay of another"
+SUBJECTS = (IDLE, RELAY, ANOTHER, "fast", "httpx")
+GOALS = {"fast": 1.5, "httpx": 5.0, RELAY: 1.1}
 PACE = 0.002
 RATE = 800
 
@@ -55,7 +56,7 @@ def alone(subject: str, url: str, path: Path, seconds: float) -> None:
 
 
 def measured(subject: str, url: str, seconds: float) -> tuple[float, float]:
-    """One run."""
+    """One run: p50 and p99 in µs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit.db"
         captured(path, int(RATE * (seconds + 2)))
@@ -84,48 +85,32 @@ def measured(subject: str, url: str, seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     """Runs, prints, and says whether the goals were reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", type=Path)
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    parser.add_argument("--subject", help=argparse.SUPPRESS)
-    parser.add_argument("--url", help=argparse.SUPPRESS)
-    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.subject:
-        alone(options.subject, options.url, options.path, options.seconds)
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in SUBJECTS}
-    rates: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+    arguments = parser(__doc__, rounds=5, seconds=3.0)
+    arguments.add_argument("--subject", help=argparse.SUPPRESS)
+    arguments.add_argument("--url", help=argparse.SUPPRESS)
+    arguments.add_argument("--path", type=Path, help=argparse.SUPPRESS)
+    chosen = arguments.parse_args()
+    if chosen.subject:
+        alone(chosen.subject, chosen.url, chosen.path, chosen.seconds)
+    report = Report("interference", chosen)
+    results: dict[str, list[tuple[float, ...]]] = {name: [] for name in SUBJECTS}
     with lean(0.02) as server:
-        for _ in range(options.rounds):
+        for _ in range(chosen.rounds):
             for name in SUBJECTS:
                 server.stored()
-                results[name].append(measured(name, server.url, options.seconds))
+                times = measured(name, server.url, chosen.seconds)
                 came = server.stored().arrivals
-                rates[name].append(len(came) / (came[-1] - came[0]) if len(came) > 1 else 0.0)
-    heads = f"{'one capture, µs':<20}{'p50':>9}{'p99':>9}{'sent/s':>10}"
-    print(f"{machine()}\n\n{heads}   (medians of {options.rounds} rounds)")
-    chart = Bars("one capture while records are delivered: median and 99th percentile, µs")
+                rate = len(came) / (came[-1] - came[0]) if len(came) > 1 else 0.0
+                results[name].append((*times, rate))
+    report.table("one capture meanwhile", ["p50 µs", "p99 µs", "sent/s"], results)
+    for name, goal in GOALS.items():
+        report.compare(
+            f"{name} / idle, p99", column(results[name], 1), column(results[IDLE], 1), at_most=goal
+        )
+    bars = Bars("one capture while records are delivered: median and 99th percentile, µs")
     for name, rounds in results.items():
-        p50, p99 = (median(column) for column in zip(*rounds, strict=True))
-        print(f"{name:<20}{p50:>9.1f}{p99:>9.1f}{median(rates[name]):>10.0f}")
-        chart.add(name, p50, p99, ours=name != "idle")
-    idle = [p99 for _, p99 in results["idle"]]
-    bounds = {"fast": 1.5, "httpx": 5.0, RELAY: 1.1}
-    compared, missed = judge(
-        [
-            Goal(f"{name} / idle, p99", [p99 for _, p99 in results[name]], idle, at_most=most)
-            for name, most in bounds.items()
-        ]
-    )
-    save("interference", {"captures": results, "rates": rates, "ratios": compared}, options.json)
-    if options.svg:
-        options.svg.write_text(chart.svg(), encoding="utf-8")
-    raise SystemExit(1 if missed and not options.no_goal else 0)
+        bars.add(name, median(column(rounds, 0)), median(column(rounds, 1)), ours=name != IDLE)
+    report.end(bars)
 
 
 if __name__ == "__main__":

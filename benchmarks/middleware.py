@@ -9,7 +9,6 @@ called in one process without a server in between, so that the difference is the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import io
@@ -29,7 +28,8 @@ from flask import Flask
 from auditbox import AuditMiddleware, AuditTrail
 from auditbox.wsgi import AuditMiddleware as WsgiAuditMiddleware
 from benchmarks.bars import Bars
-from benchmarks.measure import machine, quantiles, ratios, save, shown
+from benchmarks.measure import quantiles
+from benchmarks.report import Report, options
 
 ORDER = "ORD-1208-2301-8479"
 ROUTES = {"POST /orders/{order_id}/approve": {"event": "order.approved", "object": "{order_id}"}}
@@ -190,51 +190,24 @@ def added(results: dict[str, list[Round]], framework: str, peer: str, column: in
     return [with_it[column] - plain[column] for with_it, plain in pairs]
 
 
-def drawn(medians: dict[str, list[float]]) -> str:
-    """The plot, as SVG."""
-    bars = Bars("One request, µs: median, a line to the 99th percentile, and requests a second")
-    for name, (p50, p99, rate) in medians.items():
-        bars.add(name, p50, p99, ours="auditbox" in name, note=f", {rate:,.0f}/s")
-    return bars.svg()
-
-
 def main() -> None:
     """Runs, prints, and says whether the goal was reached; a missed goal is exit status 1."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--json", metavar="FOLDER")
-    parser.add_argument("--svg", metavar="FILE", help="draw the result")
-    parser.add_argument(
-        "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
-    )
-    options = parser.parse_args()
+    chosen = options(__doc__, rounds=7, count=1000)
+    report = Report("middleware", chosen)
     with tempfile.TemporaryDirectory() as folder:
-        results = run(options.rounds, options.count, Path(folder))
-    medians = {
-        name: [median(column) for column in zip(*rounds, strict=True)] for name, rounds in results.items()
-    }
-    print(f"{machine()}\n\n{'one request, µs':<26}{'p50':>8}{'p99':>9}{'requests/s':>12}")
-    for name, (p50, p99, rate) in medians.items():
-        print(f"{name:<26}{p50:>8.0f}{p99:>9.0f}{rate:>12,.0f}")
-    print()
-    compared, missed = {}, False
+        results = run(chosen.rounds, chosen.count, Path(folder))
+    report.table("one request", ["p50 µs", "p99 µs", "requests/s"], results)
     for framework in ("FastAPI", "Flask"):
-        for column, which in ((0, "p50"), (1, "p99")):
-            ours, theirs = (added(results, framework, peer, column) for peer in ("auditbox", "OpenTelemetry"))
-            ratio = compared[f"{framework}, added at {which}"] = ratios(ours, theirs)
-            missed |= which == "p50" and ratio["median"] > GOAL
-            verdict = f"   goal at most {GOAL}" if which == "p50" else ""
-            print(
-                f"{framework}, added at {which}: {median(ours):.0f} / {median(theirs):.0f} µs = "
-                f"{shown(ratio)}{verdict}"
+        for number, which, goal in ((0, "p50", GOAL), (1, "p99", None)):
+            ours, theirs = (added(results, framework, peer, number) for peer in ("auditbox", "OpenTelemetry"))
+            report.compare(
+                f"{framework}, added at {which}: auditbox / OpenTelemetry", ours, theirs, at_most=goal
             )
-    if options.svg:
-        Path(options.svg).write_text(drawn(medians), encoding="utf-8")
-    save("middleware", {"results": results, "ratios": compared}, options.json)
-    raise SystemExit(1 if missed and not options.no_goal else 0)
+    bars = Bars("One request, µs: median, a line to the 99th percentile, and requests a second")
+    for name, rounds in results.items():
+        p50, p99, rate = (median(figures) for figures in zip(*rounds, strict=True))
+        bars.add(name, p50, p99, ours="auditbox" in name, note=f", {rate:,.0f}/s")
+    report.end(bars)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,17 +12,22 @@ from benchmarks.bars import Bars
 from benchmarks.measure import machine, ratios, save, shown
 
 
-def options(script: str | None, **defaults: int) -> argparse.Namespace:
-    """``--rounds``, ``--count`` and the like with these defaults, and what every script knows."""
+def parser(script: str | None, **defaults: float) -> argparse.ArgumentParser:
+    """For ``--rounds``, ``--count`` and the like with these defaults, and what every script knows."""
     parser = argparse.ArgumentParser(description=script, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--json", metavar="FOLDER", help="keep the raw figures")
     parser.add_argument("--svg", metavar="FILE", help="draw the result")
     parser.add_argument(
         "--no-goal", action="store_true", help="do not judge: the run only shows that it works"
     )
-    return parser.parse_args()
+    return parser
+
+
+def options(script: str | None, **defaults: float) -> argparse.Namespace:
+    """What was given on the command line, see :func:`parser`."""
+    return parser(script, **defaults).parse_args()
 
 
 class Report:
@@ -40,7 +45,13 @@ class Report:
         self._missed = False
         print(machine())
 
-    def table(self, title: str, columns: list[str], rounds: Mapping[str, list[tuple[float, ...]]]) -> None:
+    def keep(self, what: str, figures: object) -> None:
+        """Raw figures that no table shows."""
+        self._kept[what] = figures
+
+    def table(
+        self, title: str, columns: list[str], rounds: Mapping[str, Sequence[tuple[float, ...]]]
+    ) -> None:
         """Prints the medians of each subject's rounds, and keeps all of them."""
         self._kept[title] = rounds
         print(f"\n{title:<34}" + "".join(f"{column:>14}" for column in columns))
@@ -61,10 +72,12 @@ class Report:
         """A ratio, round by round, and the goal that its median should reach."""
         self._judge(what, ratios(ours, theirs), at_most, at_least)
 
-    def absolute(self, what: str, values: list[float], *, at_most: float) -> None:
+    def absolute(
+        self, what: str, values: list[float], *, at_most: float | None = None, at_least: float | None = None
+    ) -> None:
         """A figure of ours that has a goal by itself."""
         range_ = {"median": median(values), "min": min(values), "max": max(values)}
-        self._judge(what, range_, at_most, None)
+        self._judge(what, range_, at_most, at_least)
 
     def _judge(
         self, what: str, found: dict[str, float], at_most: float | None, at_least: float | None
@@ -88,6 +101,6 @@ class Report:
         raise SystemExit(1 if self._missed and not self._options.no_goal else 0)
 
 
-def column(rounds: list[tuple[float, ...]], number: int) -> list[float]:
+def column(rounds: Sequence[tuple[float, ...]], number: int) -> list[float]:
     """One figure of every round."""
     return [measured[number] for measured in rounds]
