@@ -68,6 +68,6 @@ LOGGING = {
         },
     },
     "loggers": {"shop": {"handlers": ["audit"], "level": "INFO"}},
-    # auditbox's own lines, such as "delivery pauses", go to the console like all others.
+    # auditbox's own lines, such as "delivery to … pauses", go to the console like all others.
     "root": {"handlers": ["console"], "level": "WARNING"},
 }

@@ -41,7 +41,7 @@ logging.config.dictConfig(
             "audit": {"class": "auditbox.AuditHandler"},
         },
         "loggers": {"shop": {"handlers": ["audit"], "level": "INFO"}},
-        # auditbox's own lines, such as "delivery pauses", go to the console like all others.
+        # auditbox's own lines, such as "delivery to … pauses", go to the console like all others.
         "root": {"handlers": ["console"], "level": "INFO"},
     }
 )

@@ -32,6 +32,28 @@ def test_it_delivers_what_other_processes_capture(
     assert arrived(api) == ids
 
 
+def test_an_address_that_was_wrong_is_corrected_where_only_the_command_relays(
+    start: Start, run: Run, path: Path, capture: Capture, api: Emulator
+) -> None:
+    """On request, and only while nothing was delivered; the refusal says how."""
+    ids = capture(ORDER)
+    wrong = start("relay", "--outbox", path, "--url", "http://127.0.0.1:9", MPT_API_TOKEN=TOKEN)
+    line_with("delivery to http://127.0.0.1:9/public/v1 pauses", wrong.stderr)
+    ended(wrong)
+    right = ("relay", "--outbox", path, "--url", api.url)
+    refused = run(*right, MPT_API_TOKEN=TOKEN)
+    assert refused.returncode == 2
+    assert "--change-destination" in refused.stderr
+    relay = start(*right, "--change-destination", MPT_API_TOKEN=TOKEN)
+    line_with(f"auditbox: relaying {path} to {api.url}/public/v1", relay.stderr)
+    assert run("flush", "--outbox", path).returncode == 0
+    ended(relay)
+    assert arrived(api) == ids
+    elsewhere = run(*wrong.args[3:], "--change-destination", MPT_API_TOKEN=TOKEN)  # type: ignore[index]
+    assert elsewhere.returncode == 2
+    assert f"belongs to {api.url}" in elsewhere.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_it_deliver_what_is_under_way(
     start: Start, path: Path, capture: Capture, api: Emulator, number: int
@@ -53,7 +75,7 @@ def test_it_ends_in_time_when_the_sink_is_down(
     capture(ORDER)
     api.stop()
     relay = start("relay", "--drain", "600", "--outbox", path, MPT_API_BASE_URL=api.url, MPT_API_TOKEN=TOKEN)
-    line_with("delivery pauses", relay.stderr)
+    line_with(f"delivery to {api.url}/public/v1 pauses", relay.stderr)
     code, _, said = ended(relay)
     assert (code, said.splitlines()[-1]) == (0, "auditbox: stopped; 1 pending")
     assert Inspection(path).status().pending == 1
@@ -141,4 +163,4 @@ def test_it_never_names_a_process_that_is_gone(
         said += [line] if line.startswith("auditbox:") else []
         if "relaying" in line:
             break
-    assert said == [f"auditbox: relaying {path}\n"]
+    assert said == [f"auditbox: relaying {path} to {api.url}/public/v1\n"]

@@ -167,6 +167,31 @@ def test_close_does_not_wait_for_a_sink_that_is_down(start: Callable[..., Progra
     assert program.sink.stored == [id]
 
 
+def test_a_relay_that_fails_again_and_again_is_not_said_to_go_on(start: Callable[..., Program]) -> None:
+    """Its status says why it fails, until it goes on."""
+
+    class Broken(FakeSink):
+        mended = False
+
+        def clock(self) -> float:
+            if not self.mended:
+                raise ValueError("no clock")
+            return super().clock()
+
+    program = start(Broken())
+    id = program.capture()
+    while (waits := program.worker.status()["waits"]) is None:
+        time.sleep(0.01)
+    assert waits == "the relay fails: ValueError: no clock"
+    program.sink.mended = True
+    assert program.worker.flush(10)
+    program.capture()
+    while program.worker.status()["waits"] is not None:
+        time.sleep(0.01)
+    assert program.worker.flush(10)
+    assert program.sink.stored[0] == id
+
+
 def test_a_leader_whose_token_is_refused_lets_another_one_lead(start: Callable[..., Program]) -> None:
     """The lock is free while it rests, so that a process with a better token can deliver."""
 

@@ -43,8 +43,10 @@ def token_of(token_file: Path | None) -> str | Path | None:
     return given
 
 
-def open_outbox(path: Path, destination: str | None = None) -> SqliteOutbox:
+def open_outbox(path: Path, destination: str | None = None, *, change: bool = False) -> SqliteOutbox:
     """An outbox that exists, to change something in it; the command line never makes one.
+
+    ``change``: it may go to another destination, as if the application said so, while nothing was delivered.
 
     Raises:
         OutboxUnusable: there is none, it cannot be used, or it belongs to another destination.
@@ -52,12 +54,14 @@ def open_outbox(path: Path, destination: str | None = None) -> SqliteOutbox:
     Inspection(path).last_seq()  # its errors are the clearer ones, and come before any file is made
     given = settings.from_environment(os.environ)
     options = {name: given[name] for name in _OF_THE_OUTBOX if name in given}
-    outbox = SqliteOutbox(path, destination=destination, create=False, **options)
+    outbox = SqliteOutbox(path, destination=destination, create=change, **options)
     outbox.last_seq()
     return outbox
 
 
-def make_worker(path: Path, url: str | None, token: str | Path | None) -> tuple[SqliteOutbox, Worker]:
+def make_worker(
+    path: Path, url: str | None, token: str | Path | None, *, change: bool = False
+) -> tuple[SqliteOutbox, Worker]:
     """The outbox and a relay for it that has not been started.
 
     Raises:
@@ -79,7 +83,7 @@ def make_worker(path: Path, url: str | None, token: str | Path | None) -> tuple[
     given = settings.from_environment(os.environ)
     sink = AuditApiSink(url, token, transport=given.get("transport", "httpx"))
     sink.check()
-    outbox = open_outbox(path, sink.destination)
+    outbox = open_outbox(path, sink.destination, change=change)
     concurrency = given.get("concurrency", 16)
     settings.at_least("concurrency", concurrency, 1)
     return outbox, Worker(outbox, sink, Policy(), concurrency=concurrency)

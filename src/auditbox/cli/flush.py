@@ -74,8 +74,8 @@ def _reason(view: Inspection, token: str | Path | None) -> str:
     status = view.status()
     if token is None and not status.relay_alive:
         return (
-            "no relay is running; the application starts one with its next record, or set MPT_API_TOKEN "
-            "and this command delivers"
+            "no relay is running: set MPT_API_TOKEN and this command delivers (an application with a sink "
+            "relays from its next record on)"
         )
     # With a token there was one all the time, if only this command's own, which has ended by now.
     return waiting.why(status.pending, True, status.waits) or "there was not enough time"

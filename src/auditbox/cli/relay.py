@@ -14,6 +14,7 @@ import click
 
 from auditbox.cli import delivery, options, output
 from auditbox.outbox.inspection import Inspection
+from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.worker import Worker
 
 _LOOK = 1.0
@@ -25,6 +26,12 @@ _LOOK = 1.0
 @delivery.credentials
 @click.option("--wait", is_flag=True, help="Wait for the outbox, if the application has not made it yet.")
 @click.option(
+    "--change-destination",
+    "change",
+    is_flag=True,
+    help="Deliver to --url what belongs elsewhere: an address that was wrong, and took nothing.",
+)
+@click.option(
     "--drain",
     type=options.seconds,
     default=5.0,
@@ -32,7 +39,9 @@ _LOOK = 1.0
     metavar="S",
     help="How long to go on delivering after SIGTERM or SIGINT.",
 )
-def command(path: Path, url: str | None, token_file: Path | None, wait: bool, drain: float) -> None:
+def command(
+    path: Path, url: str | None, token_file: Path | None, wait: bool, change: bool, drain: float
+) -> None:
     """Deliver from an outbox, outside the application.
 
     One process relays at a time: while another one does, this one stands by and takes over when it ends.
@@ -44,10 +53,10 @@ def command(path: Path, url: str | None, token_file: Path | None, wait: bool, dr
         if wait and not _made(path, stop):
             return
         leads = True
-        _, worker = delivery.make_worker(path, url, delivery.token_of(token_file))
+        outbox, worker = delivery.make_worker(path, url, delivery.token_of(token_file), change=change)
         try:
             worker.start()
-            leads = _follow(worker, Inspection(path), stop)
+            leads = _follow(worker, outbox, Inspection(path), stop)
         finally:
             left = worker.close(drain if leads else 0.0)  # what another process delivers needs no wait
     output.warn(f"auditbox: stopped; {left.pending} pending")
@@ -81,7 +90,7 @@ def _made(path: Path, stop: threading.Event) -> bool:
     return not stop.wait(_LOOK)  # the tables come right after the file
 
 
-def _follow(worker: Worker, view: Inspection, stop: threading.Event) -> bool:
+def _follow(worker: Worker, outbox: SqliteOutbox, view: Inspection, stop: threading.Event) -> bool:
     """Says who relays, whenever that changes, until it is stopped; whether this process does at the end.
 
     Another one is named when it is seen a second time: between its election and its first transaction the
@@ -91,7 +100,7 @@ def _follow(worker: Worker, view: Inspection, stop: threading.Event) -> bool:
     while True:
         alive, pid = view.relay()
         if worker.leads:
-            pid, text = os.getpid(), f"relaying {view.path}"
+            pid, text = os.getpid(), f"relaying {view.path} to {outbox.destination}"
         else:
             text = f"process {pid} relays {view.path}; standing by"
         if pid != said and (worker.leads or (alive and pid == seen)):

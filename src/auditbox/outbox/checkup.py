@@ -194,7 +194,7 @@ def relay(view: Inspection) -> Check:
         text = "is running" if since is None else f"is running since {since.isoformat(timespec='seconds')}"
         return Check("relay", "ok", text)
     if pending:
-        advice = "the application relays from its next record on; at once: auditbox relay"
+        advice = "start auditbox relay (an application with a sink relays from its next record on)"
         return Check("relay", "failed", f"none is running, and {_entries(pending, 'waits', 'wait')}", advice)
     return Check("relay", "ok", "none is running, and nothing waits")
 

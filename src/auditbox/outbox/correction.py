@@ -20,6 +20,9 @@ _RULE = f"can be set: {', '.join(_TEXTS)}, documents.<name>…"
 def corrected(entry: Entry, changes: Mapping[str, str], extension: str | None = None) -> Draft:
     """A draft with these fields changed, the same time of occurrence, and ``auditbox.replaces``.
 
+    It waits its turn behind what is about its object, also where the first one was about none; in a lane that
+    somebody chose it stays.
+
     Args:
         entry: what is corrected.
         changes: by dotted path, such as ``object.id``. In ``documents`` a value is JSON where it parses as
@@ -45,7 +48,7 @@ def corrected(entry: Entry, changes: Mapping[str, str], extension: str | None = 
     certain = to_json({"replaces": entry.id, "id": id, "occurredAt": occurred})[1:-1]
     comma = b"," if own else b""
     body = b'{"event":%b,%b%b%b}}}' % (to_json(event), encoded[1:-3], comma, certain)
-    return Draft(id, about if entry.lane == before else entry.lane, body)
+    return Draft(id, about if entry.lane in (before, entry.id) else entry.lane, body)
 
 
 def _set(record: dict[str, Any], path: str, value: str) -> None:

@@ -251,7 +251,8 @@ def _claim_destination(
 ) -> str | None:
     """Where its entries go from now on: another place only if nothing may have gone to the first one.
 
-    And only where the application says so: a command may have been given a wrong environment.
+    And only where the application says so, or somebody in so many words: a command may have been given a
+    wrong environment.
     """
     if destination is None or destination == owner:
         return owner
@@ -259,8 +260,9 @@ def _claim_destination(
         may_change = may_change and not is_held(path.with_name(f"{path.name}.relay"))
         if not may_change or not db.execute(SQL["unanswered"]).fetchone()[0]:
             raise WrongDestination(
-                f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination "
-                "(the application may change it while nothing was delivered and no process relays)"
+                f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination. "
+                "While nothing was delivered and no process relays, the application may change it, or "
+                "auditbox relay --url URL --change-destination"
             )
         logger.warning("outbox %s goes to %s now: nothing was delivered to %s", path, destination, owner)
     db.execute("UPDATE meta SET destination = ?", (destination,))

@@ -24,6 +24,8 @@ class Breaker:
 
     backoff: Backoff
     threshold: int
+    sink: str = "the sink"
+    """As messages name it."""
     cause: str | None = None
     reason: str | None = None
     until: float = 0.0
@@ -55,7 +57,7 @@ class Breaker:
     def succeeded(self) -> None:
         """The sink took something: closed."""
         if self._said:
-            logger.info("delivery goes on: the sink answers again (it was paused: %s)", self.reason)
+            logger.info("delivery goes on: %s answers again (it was paused: %s)", self.sink, self.reason)
         self.cause = self.reason = None
         self._opened = self._failures = 0
         self._said, self._has_worked = False, True
@@ -82,7 +84,8 @@ class Breaker:
         if lasts and not self._said:
             self._said = True
             level = logging.ERROR if cause in ("unauthorized", "misdirected") else logging.WARNING
-            logger.log(level, "delivery pauses (%s): %s; captures go on and nothing is lost", cause, reason)
+            text = "delivery to %s pauses (%s): %s; captures go on and nothing is lost"
+            logger.log(level, text, self.sink, cause, reason)
 
     def remaining(self, now: float) -> float:
         """Seconds until a probe may go out; 0 when closed."""

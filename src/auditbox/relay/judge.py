@@ -33,9 +33,9 @@ _SAID_AT = 3
 class Judge:
     """Remembers what concerns the sink as a whole: its breaker, its last success, who was refused."""
 
-    def __init__(self, policy: Policy, verify_after: float) -> None:
+    def __init__(self, policy: Policy, verify_after: float, sink: str = "the sink") -> None:
         self.policy, self.verify_after = policy, verify_after
-        self.breaker = Breaker(policy.pause, policy.failures)
+        self.breaker = Breaker(policy.pause, policy.failures, sink)
         self._last_success: float | None = None
         self._refused: set[str] = set()
 
@@ -43,7 +43,7 @@ class Judge:
     def for_sink(cls, policy: Policy, sink: Sink) -> Judge:
         """With the time after which what may have arrived at this sink can be looked up."""
         after = policy.verify_after
-        return cls(policy, sink.deadline + 5.0 if after is None else after)
+        return cls(policy, sink.deadline + 5.0 if after is None else after, sink.destination)
 
     def settle(self, claim: Claim, outcome: SendOutcome | VerifyOutcome, now: Now) -> Settlement:
         """The settlement of a claim whose attempt, or look-up, came to this."""

@@ -73,6 +73,7 @@ class Worker:
         self._lock = FileLock(self._outbox.relay_lock)
         self._wake, self._stopping = Wake(), threading.Event()
         self.hungry, self._leads = self._sink is not None, False
+        self._fails: str | None = None
 
     # -- called by whoever captures ------------------------------------------------------------------
 
@@ -208,9 +209,11 @@ class Worker:
                 else:
                     stopping.wait(ELECTION)
             except (AuditboxError, OSError) as error:
+                self._fails = f"the relay fails: {error}"
                 logger.warning("delivery stands still: %s", error)
                 stopping.wait(ELECTION)
-            except Exception:
+            except Exception as error:
+                self._fails = f"the relay fails: {type(error).__name__}: {error}"
                 logger.exception("the relay failed; it starts over")
                 stopping.wait(ELECTION)
         lock.forget()
@@ -272,10 +275,12 @@ class Worker:
                 relay.wake()
             try:
                 pause, why = relay.step(self._now()), ""
+                self._fails = None
             except (Superseded, Interrupted):
                 raise
             except OutboxError as error:
                 pause, why = ELECTION, str(error)
+                self._fails = f"the relay fails: {why}"
             if why and why != said:
                 logger.warning("delivery waits for its outbox: %s", why)
             said = why
@@ -314,7 +319,7 @@ class Worker:
         depth = self._outbox.depth()
         breaker = self._judge.breaker if self._judge is not None else None
         oldest, alive = depth.oldest_pending, self.alive
-        paused = breaker.reason if breaker is not None else None
+        paused = self._fails or (breaker.reason if breaker is not None else None)
         return {
             "outbox": str(self._outbox.path),
             "destination": self._outbox.destination,
