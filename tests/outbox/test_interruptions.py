@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from auditbox.errors import OutboxError
 from auditbox.outbox.combiner import _INSPECTED
-from auditbox.outbox.job import Job
+from auditbox.outbox.job import Interrupted, Job
 from auditbox.outbox.sqlite import SqliteOutbox
 
 from .conftest import draft
@@ -211,6 +214,122 @@ def test_threads_capture_while_the_main_one_is_interrupted_again_and_again(outbo
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def lead_for_another(outbox: SqliteOutbox, mine: Job, other: Job, told: list[type[Exception]]) -> None:
+    """Runs this thread's job in a batch that another thread's is in as well, and notes what that was told."""
+    combiner = outbox._store._combiner
+    begun, go_on = threading.Event(), threading.Event()
+
+    def keep(_: object) -> None:
+        begun.set()
+        go_on.wait()
+
+    def wait() -> None:
+        try:
+            combiner.run(other)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            told.append(type(error))
+
+    def arrange() -> None:
+        while len(combiner._queue) < 1:
+            time.sleep(0.001)
+        waits.start()
+        while len(combiner._queue) < 2:
+            time.sleep(0.001)
+        go_on.set()
+
+    keeps, waits = threading.Thread(target=outbox._store.write, args=(keep,)), threading.Thread(target=wait)
+    arranges = threading.Thread(target=arrange)
+    keeps.start()
+    begun.wait()
+    arranges.start()
+    try:
+        combiner.run(mine)
+    finally:
+        for thread in (arranges, keeps, waits):
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_the_exception_of_a_signal_handler_is_raised_where_it_fell(outbox: SqliteOutbox) -> None:
+    """Not in the thread whose job this one was doing: that is told that it was interrupted."""
+    outbox.append([draft()])
+    told: list[type[Exception]] = []
+
+    def limit(*_: object) -> None:
+        raise TimeLimit
+
+    def interrupted(_: object) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        with pytest.raises(TimeLimit):
+            lead_for_another(outbox, Job([draft()]), Job(work=interrupted), told)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told == [Interrupted]
+    assert len(capture_in_threads(outbox, 2)) == 2
+
+
+def test_who_waits_for_a_leader_that_is_torn_out_again_and_again_is_told(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its commit, and while it tells what came of it: the one who waits finds out by itself."""
+    outbox.append([draft()])
+    main, finish, once = threading.main_thread(), Job.finish, [True]
+    told: list[type[Exception]] = []
+
+    def torn(job: Job, *arguments: Any, **named: Any) -> None:
+        if threading.current_thread() is main:
+            raise TimeLimit
+        finish(job, *arguments, **named)
+
+    def commit(batch: list[Job]) -> None:
+        if threading.current_thread() is main and once:
+            once.clear()
+            raise TimeLimit
+        outbox._store._commit(batch)
+
+    monkeypatch.setattr(Job, "finish", torn)
+    monkeypatch.setattr(outbox._store._combiner, "_commit", commit)
+    with pytest.raises(TimeLimit):
+        lead_for_another(outbox, Job([draft()]), Job([draft()]), told)
+    assert told == [Interrupted]
+    assert len(capture_in_threads(outbox, 2)) == 2
+
+
+def test_a_thread_at_the_end_of_its_stack_holds_no_other_up(make: Callable[..., SqliteOutbox]) -> None:
+    """Wherever its RecursionError falls while it leads."""
+    outbox = make(busy_timeout=1.0)
+    outbox.append([draft()])
+    over = threading.Event()
+
+    def deep(frames: int) -> None:
+        if frames:
+            return deep(frames - 1)
+        return outbox.append([draft()])
+
+    def at_the_end() -> None:
+        for left in list(range(6, 60)) * 40:
+            with suppress(RecursionError, OutboxError):
+                deep(sys.getrecursionlimit() - left)
+        over.set()
+
+    def capture() -> None:
+        while not over.is_set():
+            with suppress(OutboxError):
+                outbox.append([draft()])
+
+    threads = [threading.Thread(target=at_the_end), *[threading.Thread(target=capture) for _ in range(2)]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [thread.is_alive() for thread in threads] == [False] * 3
+    assert len(capture_in_threads(outbox, 2)) == 2
 
 
 def capture_in_threads(outbox: SqliteOutbox, count: int) -> list[str]:

@@ -387,7 +387,7 @@ def test_an_outbox_belongs_to_one_destination(make: Make) -> None:
     with pytest.raises(WrongDestination, match="belongs to https://one"):
         make(destination="https://two.example").append([draft()])
     one.exchange(epoch, [Delivered(claim.entry.seq, "R", 1.0)], 0, NOW, 60)
-    with pytest.raises(WrongDestination, match="while nothing was delivered"):
+    with pytest.raises(WrongDestination, match="While nothing was delivered"):
         make(destination="https://two.example").append([draft()])
 
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 from auditbox.errors import OutboxBusy
@@ -54,6 +55,8 @@ class Combiner:
     def __init__(self, commit: Callable[[list[Job]], None], bound: float) -> None:
         self._commit, self._bound = commit, bound
         self._queue: deque[Job] = deque()
+        self._hand: deque[Job] = deque()
+        """What a leader has taken from the queue, and has not told the outcome of."""
         self._lead = threading.RLock()
         self._leading: object = False
         self._holder: int | None = None
@@ -196,22 +199,33 @@ class Combiner:
         """Holding the lead: commits what waits, until this job is done; then passes on."""
         self._leading = True
         try:
-            while self._queue and (job is None or not job.done):
+            while (self._queue or self._hand) and (job is None or not job.done):
                 self._lead_once()
         finally:
             self.leave()
 
     def _lead_once(self) -> None:
-        batch: list[Job] = []
+        """An exception may fall anywhere: what is in hand then is told by the next leader, if only by the
+        thread that waits for it. From the queue into the hand leads one call of C, in which none can fall."""
+        self._tell()
         try:
-            while self._queue and len(batch) < _LARGEST_BATCH:
-                batch.append(self._queue.popleft())
-            self._commit(batch)
+            count = min(len(self._queue), _LARGEST_BATCH)
+            with suppress(IndexError):  # somebody has withdrawn meanwhile
+                self._hand.extend(map(deque.popleft, repeat(self._queue, count)))
+            if self._hand:
+                self._commit(list(self._hand))
         finally:
-            for job in batch:
-                if not job.done:
-                    job.finish(error=Interrupted())
-                job.wake()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tells everybody whose job is in hand what came of it."""
+        hand = self._hand
+        while hand:
+            job = hand[0]
+            if not job.done:
+                job.finish(error=Interrupted())
+            job.wake()
+            hand.popleft()
 
     def _pass_on(self) -> None:
         """Wakes the next leader; leads on for a job whose caller did not wait (see _join)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from auditbox.encoding.interruptions import is_interruption
 from auditbox.errors import OutboxBusy
 
 if TYPE_CHECKING:
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
 
 class Interrupted(OutboxBusy):
-    """Interrupted by the exception of a signal handler: it may or may not have been committed."""
+    """Interrupted by an exception of the thread that committed: it may or may not have been committed."""
+
+
+def is_the_threads_own(error: BaseException) -> bool:
+    """Whether an error that came up in a job belongs to the thread that does it, and not to the job.
+
+    It does where a signal handler has raised it, or where the thread had no stack left.
+    """
+    return isinstance(error, RecursionError) or is_interruption(error)
 
 
 class Job:

@@ -22,7 +22,7 @@ from auditbox.outbox.connection import Connected
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
 from auditbox.outbox.frames import ENTRIES, HOLDS
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST
-from auditbox.outbox.job import Job
+from auditbox.outbox.job import Job, is_the_threads_own
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
@@ -194,12 +194,18 @@ class Store(Connected):
                 self._work_off([job for job in batch if not job.done])
             finally:
                 self._lock.release()
-        except OutboxError as error:
-            _fail(batch, error)
-        except (sqlite3.Error, OSError) as error:
-            _fail(batch, layout.translated(error, self.path))
-        except (ValueError, TypeError) as error:  # its text may hold what was captured
-            _fail(batch, OutboxUnusable(f"outbox {self.path} could not store: {type(error).__name__}"))
+        except (OutboxError, sqlite3.Error, OSError, ValueError, TypeError) as error:
+            if is_the_threads_own(error):
+                raise
+            _fail(batch, self._ours(error))
+
+    def _ours(self, error: Exception) -> OutboxError:
+        if isinstance(error, OutboxError):
+            return error
+        if isinstance(error, (sqlite3.Error, OSError)):
+            return layout.translated(error, self.path)
+        # Its text may hold what was captured.
+        return OutboxUnusable(f"outbox {self.path} could not store: {type(error).__name__}")
 
     def _work_off(self, batch: list[Job]) -> None:
         if time.monotonic() >= self._look_at and not self._lock.in_place():
@@ -282,7 +288,9 @@ class Store(Connected):
             job.done = True
         except (OutboxDamaged, sqlite3.Error, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - it is this job's, and no other caller's that leads
+        except Exception as error:
+            if is_the_threads_own(error):
+                raise
             job.finish(error=error)
 
 
