@@ -267,6 +267,23 @@ def test_what_arrived(emulator: Emulator, http: httpx.Client) -> None:
     assert emulator.requests() == []
 
 
+def test_a_limit_of_what_arrived_is_that_of_the_latest(emulator: Emulator, http: httpx.Client) -> None:
+    """In the order of arrival, and only of those after a number; the count stays that of all."""
+    for number in range(5):
+        http.get(f"/records?limit={number + 1}")
+
+    def shown(query: str) -> list[int]:
+        answer = httpx.get(f"{emulator.url}/_emulator/requests?{query}").json()
+        assert answer["count"] == 5
+        return [request["number"] for request in answer["requests"]]
+
+    assert shown("limit=2") == [4, 5]
+    assert shown("after=2&limit=2") == [4, 5]
+    assert shown("after=4&limit=2") == [5]
+    assert shown("limit=0") == shown("limit=-1") == []
+    assert shown("") == [1, 2, 3, 4, 5]
+
+
 def test_any_body_can_be_shown(emulator: Emulator, http: httpx.Client) -> None:
     """The log also shows bodies that are no JSON and no Unicode."""
     bodies = [b'{"a": "\\ud800"}', b"\xff{", b'{"a": NaN}', b"[" * 5000]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+from collections import deque
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -28,7 +28,8 @@ def control_routes(service: Service, traffic: Traffic) -> APIRouter:
     @router.get("/requests")
     async def requests(after: int = 0, limit: int = 1000) -> Response:
         newer = (seen for seen in traffic.seen if seen.number > after)
-        shown = [seen.describe() for seen in itertools.islice(newer, max(limit, 0))]
+        # The latest: who looks wants to know what has just happened.
+        shown = [seen.describe() for seen in deque(newer, maxlen=max(limit, 0))]
         # ASCII, because a body that was refused may hold what is no Unicode
         text = json.dumps({"count": traffic.count, "requests": shown})
         return Response(text, media_type="application/json")
