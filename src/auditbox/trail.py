@@ -41,7 +41,8 @@ class AuditTrail:
         sink: the Audit API's URL, a Sink, or None: capture only, another process relays.
         token: the API token, a Path to read it from (again after a 401), or a callable.
         extension: put before short events: ``order.approved`` becomes ``extensions.<extension>.…``.
-        events: the declared events with their titles; any other is then an UndeclaredEvent.
+        events: the declared events with their titles; any other is then an UndeclaredEvent. A title is the
+            summary of records that have none; the platform calls an event by its first record's summary.
         default_object: the object of records that name none.
         durability: what a returned capture survives: ``"crash"`` (kill -9; a power cut but for about the
             last second), ``"power"`` (a power cut) or ``"none"`` (written behind, within milliseconds).

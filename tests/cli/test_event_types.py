@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
+from auditbox import AuditTrail
 from auditbox.api import AuditApi
 from auditbox.emulator import Emulator
 
@@ -60,6 +62,25 @@ def test_rename_changes_the_name_alone_or_the_description_too(run: Run, env: dic
         "name": "Order approved",
         "description": "After the check",
     }
+
+
+def test_a_type_is_called_by_its_first_records_summary_until_it_is_renamed(
+    run: Run, path: Path, api: Emulator
+) -> None:
+    """Whatever title events= gives; later records change nothing, before and after."""
+    event, env = "extensions.shop.order.shipped", {"MPT_API_BASE_URL": api.url, "MPT_API_TOKEN": TOKEN}
+
+    def name(*summaries: str | None) -> str:
+        titles = {"order.shipped": "Order shipped"}
+        with AuditTrail(path, sink=api.url, token=TOKEN, extension="shop", events=titles) as trail:
+            for summary in summaries:
+                trail.record("order.shipped", object=ORDER, summary=summary)
+            assert trail.flush(timeout=30)
+        return str(json.loads(run("event-types", "get", event, **env).stdout)["name"])
+
+    assert name("Shipped to Ann Example", None) == "Shipped to Ann Example"
+    assert run("event-types", "rename", event, "Order shipped", **env).returncode == 0
+    assert name("Shipped to Bob Example") == "Order shipped"
 
 
 @pytest.mark.parametrize("wanted", ["AET-0000-0000", "extensions.shop.nothing", "it's"])

@@ -18,7 +18,7 @@ _ID = re.compile(r"AET(-\d+)+")
 
 @click.group("event-types", no_args_is_help=False)
 def command() -> None:
-    """Event types; the first record of an event makes one, and it stays for ever."""
+    """Event types; the first record of an event makes one that stays for ever, named after its summary."""
 
 
 @command.command("list")
