@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from auditbox import AuditTrail, Policy
 from auditbox.api import AuditApi
 from auditbox.emulator import Emulator
+from auditbox.names import NO_OBJECT
 from auditbox.outbox.inspection import Inspection
 from auditbox.wsgi import AuditMiddleware
 
@@ -33,6 +35,54 @@ def test_list_shows_what_is_dead_and_why(run: Run, path: Path, capture: Capture,
         assert str(part) in listed[1]
     (letter,) = json.loads(run("dead", "list", "--json", "--outbox", path).stdout)
     assert (letter["id"], letter["problem"], letter["state"]) == (ids[0], PROBLEM, "dead")
+
+
+def test_list_shows_the_object_and_the_lane_only_where_it_is_another(
+    run: Run, path: Path, bury: Bury
+) -> None:
+    """A lane that the capture named has a column; without an object it says none, and no id twice."""
+
+    def listed() -> list[list[str]]:
+        shown = run("dead", "list", "--outbox", path).stdout.splitlines()
+        return [line.split()[:5] for line in shown]
+
+    with AuditTrail(path, extension="shop") as trail:
+        ids = [
+            trail.record("order.approved", object=ORDER),
+            trail.record("order.changed", object=NO_OBJECT),
+        ]
+    event = "extensions.shop.order."
+    bury(1, 2)
+    assert listed() == [
+        ["SEQ", "ID", "OBJECT", "EVENT", "CAPTURED"],
+        ["1", ids[0], ORDER, f"{event}approved", listed()[1][4]],
+        ["2", ids[1], "none", f"{event}changed", listed()[2][4]],
+    ]
+    with AuditTrail(path, extension="shop") as trail:
+        ids.append(trail.record("order.imported", object=OTHER, lane="import"))
+    bury(3)
+    assert listed() == [
+        ["SEQ", "ID", "OBJECT", "LANE", "EVENT"],
+        ["1", ids[0], ORDER, f"{event}approved", listed()[1][4]],
+        ["2", ids[1], "none", f"{event}changed", listed()[2][4]],
+        ["3", ids[2], OTHER, "import", f"{event}imported"],
+    ]
+    letters = json.loads(run("dead", "list", "--json", "--outbox", path).stdout)
+    known = [(letter["object"], letter["lane"]) for letter in letters]
+    assert known == [(ORDER, ORDER), (None, ids[1]), (OTHER, "import")]
+    assert json.loads(run("dead", "show", "3", "--outbox", path).stdout)["object"] == OTHER
+
+
+def test_list_says_where_the_object_cannot_be_read_any_more(
+    run: Run, path: Path, capture: Capture, bury: Bury
+) -> None:
+    """A damaged record is about something that is not known; the lane may tell."""
+    capture(ORDER)
+    bury(1)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entry SET body = CAST('{\"object\":' AS BLOB)")
+    db.close()
+    assert run("dead", "list", "--outbox", path).stdout.splitlines()[1].split()[2:4] == ["?", ORDER]
 
 
 def test_list_without_dead_letters(run: Run, path: Path, capture: Capture) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditbox import AuditTrail
+from auditbox.names import NO_OBJECT
 
 from .conftest import ORDER, Run, Start, line_with
 
@@ -20,6 +21,20 @@ def test_the_newest_come_last(run: Run, path: Path, capture: Capture) -> None:
     assert [int(line.split()[0]) for line in lines] == [10, 11, 12]
     assert f"captured  {ORDER}  extensions.shop.order.approved  Order\\u001b[31m approved" in lines[-1]
     assert len(run("tail", "--outbox", path).stdout.splitlines()) == 10
+
+
+def test_the_object_is_shown_and_the_lane_where_it_is_another(run: Run, path: Path) -> None:
+    """A record without an object says so."""
+    with AuditTrail(path, extension="shop") as trail:
+        trail.record("order.imported", object=ORDER, lane="import")
+        trail.record("order.changed", object=NO_OBJECT)
+        trail.record("order.changed", object=ORDER)
+    shown = [line.split("  ")[3:-1] for line in run("tail", "--outbox", path).stdout.splitlines()]
+    assert shown == [
+        [ORDER, "lane=import", "extensions.shop.order.imported"],
+        ["none", "extensions.shop.order.changed"],
+        [ORDER, "extensions.shop.order.changed"],
+    ]
 
 
 def test_json_is_one_entry_a_line(run: Run, path: Path, capture: Capture) -> None:

@@ -15,6 +15,7 @@ import click
 
 from auditbox import settings
 from auditbox.cli import delivery, options, output
+from auditbox.cli.entries import about, lane
 from auditbox.outbox.base import Draft, Entry, Now
 from auditbox.outbox.correction import corrected
 from auditbox.outbox.inspection import Inspection, Letter
@@ -34,14 +35,25 @@ def list_letters(path: Path, as_json: bool) -> None:
     if as_json:
         print(output.to_json([asdict(letter) for letter in letters]))
     elif letters:
-        output.table(("SEQ", "ID", "OBJECT", "EVENT", "CAPTURED", "PROBLEM"), list(map(_row, letters)))
+        _table(letters)
     else:
         print("no dead letters")
 
 
-def _row(letter: Letter) -> tuple[object, ...]:
-    at = output.iso(letter.captured_at) if letter.captured_at else ""
-    return letter.seq, letter.id, letter.lane, letter.event or "", at, _reason(letter)
+def _table(letters: Sequence[Letter]) -> None:
+    """The lanes have a column where some capture named one; else they are the objects."""
+    columns: dict[str, Callable[[Letter], object]] = {
+        "SEQ": lambda letter: letter.seq,
+        "ID": lambda letter: letter.id,
+        "OBJECT": about,
+        "LANE": lane,
+        "EVENT": lambda letter: letter.event or "",
+        "CAPTURED": lambda letter: output.iso(letter.captured_at) if letter.captured_at else "",
+        "PROBLEM": _reason,
+    }
+    if not any(map(lane, letters)):
+        del columns["LANE"]
+    output.table(tuple(columns), [[value(letter) for value in columns.values()] for letter in letters])
 
 
 @command.command("show")
@@ -60,7 +72,7 @@ def show(ctx: click.Context, path: Path, entry: str) -> None:
         output.warn(f"auditbox: no entry {entry} in {path}; delivered ones are forgotten after a while")
         ctx.exit(1)
     event = story.record.get("event") if isinstance(story.record, dict) else None
-    print(output.pretty_json({**asdict(story), "event": event}))
+    print(output.pretty_json({**asdict(story), "event": event, "object": story.object}))
 
 
 def _selection(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from auditbox.cli import options, output
+from auditbox.cli.entries import about, lane
 from auditbox.outbox.inspection import Inspection, Story
 
 _POLL = 0.25
@@ -28,7 +29,7 @@ _ONCE = (
 def command(path: Path, as_json: bool, count: int, follow: bool) -> None:
     """The newest entries, oldest first: number, time of capture, state, object, event, summary.
 
-    With -f each entry is shown once, as it is captured; its state is that of the moment.
+    Behind the object stands its lane=NAME where the capture named one. With -f each entry is shown once, as it is captured; its state is that of the moment.
     """
     view = Inspection(path)
     last = view.last_seq()
@@ -56,5 +57,6 @@ def _print(stories: Sequence[Story], as_json: bool) -> None:
 def _line(story: Story) -> str:
     at = output.iso(story.captured_at) if story.captured_at else "?"
     record = story.record if isinstance(story.record, dict) else {}
-    parts = (story.seq, at, story.state, story.lane, record.get("event"), record.get("summary"))
+    named = (f"lane={lane(story)}",) if lane(story) else ()
+    parts = (story.seq, at, story.state, about(story), *named, record.get("event"), record.get("summary"))
     return "  ".join(output.printable(part) for part in parts)

@@ -31,8 +31,8 @@ FROM entry e LEFT JOIN open o USING (seq) LEFT JOIN receipt r USING (seq)
 """
 _LETTERS = """
 SELECT o.seq, e.id, e.lane, o.attempts, o.maybe_sent, o.error,
-       CASE WHEN json_valid(CAST(e.body AS TEXT)) THEN json_extract(CAST(e.body AS TEXT), '$.event')
-       END AS event
+       CASE WHEN json_valid(CAST(e.body AS TEXT)) THEN
+            json_extract(CAST(e.body AS TEXT), '$.event', '$.object.id') END AS said
 FROM open o JOIN entry e USING (seq) WHERE o.state = 'dead' ORDER BY o.seq
 """
 _ONE = "SELECT * FROM story WHERE seq = ? OR id = ?"
@@ -103,6 +103,13 @@ class Story:
     reason: str | None
     """Why it was discarded."""
 
+    @property
+    def object(self) -> str | None:
+        """What the record is about, by its id; as :attr:`Letter.object`."""
+        about = self.record.get("object") if isinstance(self.record, dict) else None
+        id = about.get("id") if isinstance(about, dict) else None
+        return id if isinstance(id, str) and id else None
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -111,6 +118,8 @@ class Letter:
     seq: int
     id: str
     lane: str
+    object: str | None
+    """What the record is about, by its id; None where it names nothing, or cannot be read any more."""
     event: str | None
     state: str
     captured_at: datetime | None
@@ -218,11 +227,13 @@ class Inspection:
 
 
 def _letter(row: Mapping[str, Any]) -> Letter:
+    event, about = _json(row["said"]) or (None, None)
     return Letter(
         seq=row["seq"],
         id=row["id"],
         lane=row["lane"],
-        event=row["event"] if isinstance(row["event"], str) else None,
+        object=about if isinstance(about, str) and about else None,
+        event=event if isinstance(event, str) else None,
         state="dead",
         captured_at=_captured_at(row["id"]),
         attempts=row["attempts"],
