@@ -48,6 +48,17 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert token.get() == GOOD
 
 
+@pytest.mark.parametrize(("held", "wrong"), [("", "is empty"), (" \n", "is empty"), ("a b", "holds a space")])
+def test_a_file_that_holds_no_token_is_named(tmp_path: Path, held: str, wrong: str) -> None:
+    """There may be several; of a callable it is said that it gave it. What it holds is not shown."""
+    file = tmp_path / "token"
+    file.write_text(held)
+    with pytest.raises(ConfigurationError, match=f"the API token in {file} {wrong}"):
+        Token(file).get()
+    with pytest.raises(ConfigurationError, match=f"the API token that the callable gave {wrong}"):
+        Token(lambda: held).get()
+
+
 def test_a_callable_is_asked_once() -> None:
     """A callable's answer is kept until it is renewed."""
     answers = iter(["one", "two"])

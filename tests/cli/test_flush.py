@@ -125,11 +125,12 @@ def test_another_destination_is_refused(run: Run, path: Path, capture: Capture, 
 
 
 def test_a_token_without_an_address_is_bad_input(run: Run, path: Path, capture: Capture) -> None:
-    """Where the outbox does not know it either."""
+    """Where the outbox does not know it either; both ways to give it are named."""
     capture(ORDER)
-    result = run("flush", "--outbox", path, MPT_API_TOKEN=TOKEN)
-    assert result.returncode == 2
-    assert "set MPT_API_BASE_URL" in result.stderr
+    for command in ("flush", "relay", "reconcile"):
+        result = run(command, "--outbox", path, MPT_API_TOKEN=TOKEN)
+        assert result.returncode == 2
+        assert "set MPT_API_BASE_URL, or pass --url" in result.stderr
 
 
 def test_a_token_never_reaches_the_screen(run: Run, path: Path, capture: Capture, api: Emulator) -> None:

@@ -142,6 +142,15 @@ def test_without_a_token_it_does_not_start(run: Run, path: Path, capture: Captur
     assert result.stderr.count("\n") == 1
 
 
+def test_a_token_file_that_is_empty_is_named(run: Run, path: Path, capture: Capture, api: Emulator) -> None:
+    """In one line; a secret that was not mounted, say."""
+    capture(ORDER)
+    empty = path.with_name("empty.tok")
+    empty.touch()
+    result = run("relay", "--outbox", path, "--token-file", empty, MPT_API_BASE_URL=api.url)
+    assert (result.returncode, result.stderr) == (2, f"auditbox: the API token in {empty} is empty\n")
+
+
 def test_it_never_names_a_process_that_is_gone(
     start: Start, path: Path, capture: Capture, api: Emulator
 ) -> None:

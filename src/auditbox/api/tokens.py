@@ -53,7 +53,7 @@ class Token:
         """
         with self._lock:
             if self._value is None or self._value == refused or refused is None:
-                self._value, self._refused = checked(self._ask()), False
+                self._value, self._refused = self._ask(), False
             return self._value
 
     def refuse(self, token: str) -> None:
@@ -79,7 +79,9 @@ class Token:
             )
         if isinstance(source, str):
             return source
-        return _read(source) if isinstance(source, Path) else _call(source)
+        if isinstance(source, Path):
+            return checked(_read(source), f" in {source}")
+        return checked(_call(source), " that the callable gave")
 
     def __repr__(self) -> str:
         kind = "***" if isinstance(self._source, str) else repr(str(self._source))
@@ -88,8 +90,12 @@ class Token:
         return f"Token({kind})"
 
 
-def checked(token: object) -> str:
+def checked(token: object, where: str = "") -> str:
     """The token without the white space around it.
+
+    Args:
+        token: what was given.
+        where: where it comes from, for the message: `` in a.token``.
 
     Raises:
         ConfigurationError: it is empty or holds what a header may not; the message never shows it.
@@ -98,10 +104,10 @@ def checked(token: object) -> str:
         raise ConfigurationError(f"a token is a string, not {type(token).__name__}")
     token = token.strip()
     if not token:
-        raise ConfigurationError("the API token is empty")
+        raise ConfigurationError(f"the API token{where} is empty")
     if not token.isascii() or not all("!" <= sign <= "~" for sign in token):
         raise ConfigurationError(
-            "the API token holds a space, a line break or another character that no header may hold: "
+            f"the API token{where} holds a space, a line break or another character that no header may hold: "
             'give it alone, without "Bearer"'
         )
     return token

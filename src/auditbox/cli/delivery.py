@@ -73,7 +73,9 @@ def make_worker(
     if url is None:
         url = Inspection(path).status().destination
         if url is None:
-            raise ConfigurationError(f"where outbox {path} delivers to is not known: set MPT_API_BASE_URL")
+            raise ConfigurationError(
+                f"where outbox {path} delivers to is not known: set MPT_API_BASE_URL, or pass --url"
+            )
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError(
                 f"outbox {path} belongs to {url}: only its own application delivers there"

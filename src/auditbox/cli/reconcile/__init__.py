@@ -90,7 +90,7 @@ def _address(url: str | None, numbers: Numbers) -> str:
         raise WrongDestination(f"outbox {numbers.path} belongs to {known}, not to {api_root(url)}")
     if not (url or known):
         raise ConfigurationError(
-            f"where outbox {numbers.path} delivers to is not known: set MPT_API_BASE_URL"
+            f"where outbox {numbers.path} delivers to is not known: set MPT_API_BASE_URL, or pass --url"
         )
     return url or known or ""
 
