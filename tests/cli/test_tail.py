@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from auditbox import AuditTrail
 from auditbox.names import NO_OBJECT
 
-from .conftest import ORDER, Run, Start, line_with
+from .conftest import ORDER, Run, Start, ended, line_with
 
 Capture = Callable[..., list[str]]
 
@@ -19,8 +20,10 @@ def test_the_newest_come_last(run: Run, path: Path, capture: Capture) -> None:
     capture(*[ORDER] * 12, summary="Order\x1b[31m approved")
     lines = run("tail", "-n", "3", "--outbox", path).stdout.splitlines()
     assert [int(line.split()[0]) for line in lines] == [10, 11, 12]
-    assert f"captured  {ORDER}  extensions.shop.order.approved  Order\\u001b[31m approved" in lines[-1]
-    assert len(run("tail", "--outbox", path).stdout.splitlines()) == 10
+    assert f"captured   {ORDER}  extensions.shop.order.approved  Order\\u001b[31m approved" in lines[-1]
+    shown = run("tail", "--outbox", path).stdout.splitlines()
+    assert len(shown) == 10
+    assert {line.index(ORDER) for line in shown} == {lines[0].index(ORDER)}  # from 9 to 10 no column moves
 
 
 def test_the_object_is_shown_and_the_lane_where_it_is_another(run: Run, path: Path) -> None:
@@ -29,7 +32,10 @@ def test_the_object_is_shown_and_the_lane_where_it_is_another(run: Run, path: Pa
         trail.record("order.imported", object=ORDER, lane="import")
         trail.record("order.changed", object=NO_OBJECT)
         trail.record("order.changed", object=ORDER)
-    shown = [line.split("  ")[3:-1] for line in run("tail", "--outbox", path).stdout.splitlines()]
+    shown = [
+        line.split("captured   ")[1].split("  ")[:-1]
+        for line in run("tail", "--outbox", path).stdout.splitlines()
+    ]
     assert shown == [
         [ORDER, "lane=import", "extensions.shop.order.imported"],
         ["none", "extensions.shop.order.changed"],
@@ -61,10 +67,31 @@ def test_follow_notices_a_new_outbox_in_the_old_place(start: Start, path: Path, 
     """Numbers begin anew then."""
     capture(ORDER, ORDER)
     process = start("tail", "-f", "--outbox", path)
-    line_with("2  ", process.stdout)
+    line_with("  2  ", process.stdout)
     fresh = path.with_name("fresh.db")
     trail = AuditTrail(fresh, extension="shop")
     trail.record("order.approved", object="ORD-9999-9999-9999")
     trail.close()
     fresh.rename(path)
-    assert line_with("ORD-9999-9999-9999", process.stdout).startswith("1  ")
+    assert line_with("ORD-9999-9999-9999", process.stdout).startswith("     1  ")
+
+
+def test_follow_can_wait_for_the_first_capture(start: Start, run: Run, path: Path) -> None:
+    """It never makes an outbox itself; with --wait nothing that is captured first is missed."""
+    assert run("tail", "-f", "--outbox", path).returncode == 2
+    process = start("tail", "-f", "--wait", "-n", "0", "--outbox", path)
+    assert process.stdout is not None
+    line_with(f"waits for {path} to be made", process.stderr)
+    assert not path.exists()
+    with AuditTrail(path, extension="shop") as trail:
+        for _ in range(12):
+            trail.record("order.approved", object=ORDER)
+    assert [int(process.stdout.readline().split()[0]) for _ in range(12)] == list(range(1, 13))
+
+
+def test_waiting_can_be_ended(start: Start, path: Path) -> None:
+    """Ctrl-C before there is an outbox, as while it follows."""
+    process = start("tail", "-f", "--wait", "--outbox", path)
+    line_with("waits for", process.stderr)
+    assert ended(process, signal.SIGINT) == (130, "", "")
+    assert not path.exists()

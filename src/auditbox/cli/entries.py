@@ -1,4 +1,4 @@
-"""How an entry of the outbox is told in a line: what it is about, and its lane where that is something else."""
+"""How an entry of the outbox is told in a line: what it is about, and its lane where it has another one."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def about(entry: Letter | Story) -> str:
 
 
 def lane(entry: Letter | Story) -> str:
-    """The lane that the capture named; nothing where it is the object, or the entry itself for want of one."""
+    """The lane that the capture named; nothing where it is the object, or for want of one the entry."""
     return "" if entry.lane in {entry.object, entry.id} else entry.lane

@@ -17,3 +17,6 @@ outbox = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable, with stable keys.")
 seconds = click.FloatRange(min=0)
+wait = click.option(
+    "--wait", is_flag=True, help="Wait for the outbox, if the application has not made it yet."
+)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from auditbox.cli import delivery, options, output
+from auditbox.cli import delivery, made, options, output
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.worker import Worker
@@ -24,7 +24,7 @@ _LOOK = 1.0
 @click.command("relay")
 @options.outbox
 @delivery.credentials
-@click.option("--wait", is_flag=True, help="Wait for the outbox, if the application has not made it yet.")
+@options.wait
 @click.option(
     "--change-destination",
     "change",
@@ -50,7 +50,7 @@ def command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with _stopped_by_signals() as stop:
-        if wait and not _made(path, stop):
+        if wait and not made.until_made(path, stop):
             return
         leads = True
         outbox, worker = delivery.make_worker(path, url, delivery.token_of(token_file), change=change)
@@ -78,16 +78,6 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for name, before in previous.items():
             signal.signal(name, before)
-
-
-def _made(path: Path, stop: threading.Event) -> bool:
-    """Waits until the application has made the outbox; False when stopped before."""
-    if not path.exists():
-        output.warn(f"auditbox: waits for {path} to be made")
-    while not (path.exists() and path.stat().st_size):
-        if stop.wait(_LOOK):
-            return False
-    return not stop.wait(_LOOK)  # the tables come right after the file
 
 
 def _follow(worker: Worker, outbox: SqliteOutbox, view: Inspection, stop: threading.Event) -> bool:
