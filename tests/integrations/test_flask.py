@@ -11,10 +11,12 @@ from typing import Any
 
 import flask_login
 import pytest
+from click.testing import CliRunner
 from flask import Flask, Response, abort, send_file, stream_with_context
 
 from auditbox import default as defaults
 from auditbox.capture.decorator import audited
+from auditbox.cli.flush import command as flush
 from auditbox.context import bind, current_scope
 from auditbox.errors import ConfigurationError
 from auditbox.integrations.flask import Audit
@@ -144,6 +146,19 @@ def test_construction_touches_nothing(app: Flask, tmp_path: Path) -> None:
     Audit(app)
     assert app.test_cli_runner().invoke(args=["audit", "--help"]).exit_code == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_flush_says_what_auditbox_flush_says(app: Flask, tmp_path: Path) -> None:
+    """Of everything that was ever captured: what is delivered or discarded, pending, dead; exit status 1."""
+    Audit(app)
+    for _ in range(2):
+        app.test_client().post(f"/orders/{ORDER}")
+    app.extensions["auditbox"].close()
+    done = app.test_cli_runner().invoke(args=["audit", "flush"])
+    told = "0 of 2 delivered or discarded, 2 pending, 0 dead letters\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (1, told, "see: flask audit status\n")
+    plain = CliRunner().invoke(flush, ["--outbox", str(tmp_path / "audit.db")], env={"MPT_API_TOKEN": None})
+    assert plain.stdout == told
 
 
 # --- who acts

@@ -35,8 +35,7 @@ def command(ctx: click.Context, path: Path, url: str | None, token_file: Path | 
     if pending:
         with _relaying(path, url, token), progress() as shown:
             pending, dead = _wait(view, shown, upto, deadline, alone=token is None)
-    letters = output.counted(dead, "dead letter")
-    print(f"{upto - pending - dead:,} of {upto:,} delivered or discarded, {pending:,} pending, {letters}")
+    print(output.settled(upto, pending, dead))
     if pending:
         output.warn(f"auditbox: it waits: {_reason(view, token)}")
     if dead:

@@ -78,6 +78,12 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def settled(upto: int, pending: int, dead: int) -> str:
+    """What became of the entries up to a number, as every flush says it."""
+    done = f"{upto - pending - dead:,} of {upto:,} delivered or discarded"
+    return f"{done}, {pending:,} pending, {counted(dead, 'dead letter')}"
+
+
 def warn(text: str) -> None:
     """One line on stderr."""
     print(printable(text), file=sys.stderr, flush=True)

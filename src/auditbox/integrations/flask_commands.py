@@ -6,8 +6,9 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from auditbox.cli.output import counted
+from auditbox.cli.output import settled
 from auditbox.cli.status import command as status_command
+from auditbox.integrations.flushing import flushed
 from auditbox.trail import AuditTrail
 
 commands = AppGroup("audit", help="The audit records that this application has captured.")
@@ -37,13 +38,11 @@ def flush(ctx: click.Context, timeout: float) -> None:
     if not trail.outbox.path.exists():
         click.echo("nothing was captured yet")
         return
-    with trail:
-        flushed = trail.flush(timeout)
-    letters = counted(flushed.dead, "dead letter")
-    click.echo(f"{flushed.delivered:,} delivered, {flushed.pending:,} pending, {letters}")
-    if not flushed:
+    upto, pending, dead = flushed(trail, timeout)
+    click.echo(settled(upto, pending, dead))
+    if pending or dead:
         click.echo("see: flask audit status", err=True)
-    ctx.exit(0 if flushed else 1)
+    ctx.exit(1 if pending or dead else 0)
 
 
 def _trail() -> AuditTrail:

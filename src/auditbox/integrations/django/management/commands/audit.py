@@ -8,10 +8,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from auditbox.cli.output import counted
+from auditbox.cli.output import settled
 from auditbox.cli.status import command as status_command
 from auditbox.default import get_trail
 from auditbox.errors import AuditboxError
+from auditbox.integrations.flushing import flushed
 from auditbox.trail import AuditTrail
 
 
@@ -59,10 +60,8 @@ class Command(BaseCommand):  # type: ignore[misc]
         return int(code or 0)
 
     def _flush(self, trail: AuditTrail, options: Any) -> int:
-        with trail:
-            flushed = trail.flush(options["timeout"])
-        letters = counted(flushed.dead, "dead letter")
-        self.stdout.write(f"{flushed.delivered:,} delivered, {flushed.pending:,} pending, {letters}")
-        if not flushed:
+        upto, pending, dead = flushed(trail, options["timeout"])
+        self.stdout.write(settled(upto, pending, dead))
+        if pending or dead:
             self.stderr.write("see: manage.py audit status")
-        return 0 if flushed else 1
+        return 1 if pending or dead else 0
