@@ -8,6 +8,7 @@ import json
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,8 +106,34 @@ def test_friendly_filters_narrow_down(run: Run, env: dict[str, str], post: Post)
     assert ids(run, env, "--event", "extensions.shop.*") == [by_other, created, approved]
     assert ids(run, env, "--event", "created") == [created]
     assert ids(run, env, "--event", "der.created") == []
+    assert ids(run, env, "--event", "order.*") == [by_other, created, approved]
+    assert ids(run, env, "--event", "order.cr**") == [created]
+    assert ids(run, env, "--event", "der.*") == ids(run, env, "--event", "platform*") == []
+    assert ids(run, env, "--event", "*") == [by_other, created, approved]
     assert ids(run, env, "--actor", "TKN-9999-9999") == [by_other]
     assert ids(run, env, "--actor", "TKN-1234-5678", "--event", "*approved", "--object", ORDER) == [approved]
+
+
+def test_a_star_inside_an_event_is_an_error_that_names_the_way_out(run: Run) -> None:
+    """The API has none: it would find nothing without a word."""
+    for pattern in ("extensions.*.approved", "*or*er*"):
+        result = run("records", "list", "--event", pattern)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        for part in (pattern, "at the ends alone", "--filter \"like(event,'*.approved')\""):
+            assert part in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "form"), [((), "the table"), (("--csv",), "CSV")])
+def test_what_only_json_shows_is_said(
+    run: Run, env: dict[str, str], post: Post, arguments: tuple[str, ...], form: str
+) -> None:
+    """Documents do not fit into columns; on stderr, so that what is piped stays what it is."""
+    post(documents={"order": {"by": "Will"}})
+    result = run("records", "list", "--select", "documents", *arguments, **env)
+    assert (result.returncode, result.stdout) == (0, run("records", "list", *arguments, **env).stdout)
+    said = f"auditbox: {form} does not show what --select names (documents): --json does\n"
+    assert result.stderr == said
+    assert run("records", "list", "--select", "documents", "--json", **env).stderr == ""
 
 
 def test_times_bound_from_below_and_above(run: Run) -> None:
@@ -269,15 +296,43 @@ def test_what_cannot_be_asked_is_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_the_apis_refusals_are_one_line(run: Run, env: dict[str, str]) -> None:
-    """A filter that it does not understand, a token that it does not accept; no token is shown."""
+def test_the_apis_refusals_are_one_line(run: Run, env: dict[str, str], path: Path) -> None:
+    """A filter that it does not understand; a token that it does not accept, not shown, but where it is."""
     wrong = run("records", "list", "--filter", "mistake(a,b)", **env)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "mistake: Unknown expression group." in wrong.stderr
     refused = run("records", "list", **{**env, "MPT_API_TOKEN": "sesame-9"})
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "401" in refused.stderr
-    assert "sesame-9" not in refused.stderr
+    told = f"auditbox: {env['MPT_API_BASE_URL']}/public/v1 answers 401 Unauthorized; check the token in "
+    assert refused.stderr.startswith(f"{told}MPT_API_TOKEN")
+    (path.parent / "token").write_text("sesame-9")
+    from_file = run("records", "list", "--token-file", path.parent / "token", **env)
+    assert from_file.stderr.startswith(f"{told}{path.parent / 'token'}")
+    assert "sesame-9" not in refused.stderr + from_file.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("records", "list"),
+        ("records", "get", "AUD-0000-0000-0000-0000"),
+        ("event-types", "get", "AET-0000-0000"),
+        ("event-types", "list"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_address_is_named(run: Run, env: dict[str, str], command: tuple[str, ...]) -> None:
+    """It is not said that there is no such record: that is not known."""
+    wrong = f"{env['MPT_API_BASE_URL']}/elsewhere"
+    result = run(*command, **{**env, "MPT_API_BASE_URL": wrong})
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    for part in (
+        f"{wrong}/public/v1 answers 404 Not Found",
+        "check the address",
+        "MPT_API_BASE_URL",
+        "--url",
+    ):
+        assert part in result.stderr
 
 
 def test_the_token_may_come_from_a_file(run: Run, env: dict[str, str], tmp_path: Any, post: Post) -> None:

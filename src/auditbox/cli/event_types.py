@@ -81,7 +81,9 @@ def _find(ctx: click.Context, api: AuditApi, wanted: str) -> EventType:
         if _ID.fullmatch(wanted):
             return api.event_types.get(wanted)
         found = list(api.event_types.list(F.key == wanted, limit=1))
-    except NotFound:
+    except NotFound as error:
+        if not remote.is_missing(error):
+            raise
         found = []
     if not found:
         output.warn(f"auditbox: no event type {wanted}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ COLUMNS = {
     "SUMMARY": "summary",
     "DETAILS": "details",
 }
+_WHOLE = re.compile(r"(extensions|platform)[.*]")
+"""How a whole event begins; of any other the beginning is left out."""
 _SHOWN = ("TIME", "ID", "EVENT", "OBJECT", "ACTOR")
 
 
@@ -45,6 +48,21 @@ class Asked:
     since: datetime | None
 
 
+def _event_name(text: str) -> str:
+    """An event as it is asked for.
+
+    Raises:
+        click.BadParameter: it is a pattern that the API does not have.
+    """
+    name = re.sub(r"^\*+|\*+$", "*", text)
+    if "*" in name.strip("*"):
+        raise click.BadParameter(
+            f"{text!r}: * is anything at the ends alone, as in extensions.shop.* or *.approved; for both, "
+            "say one here and the other as --filter \"like(event,'*.approved')\""
+        )
+    return name
+
+
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--render", is_flag=True, help="Fill in the placeholders, and show the details."),
@@ -54,7 +72,12 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
             "--since", type=remote.moment, metavar="TIME", help="2026-01-31, …T09:00:00Z, 90s, 2h, 7d."
         ),
         click.option("--actor", metavar="ID", help="The API's actor: a user, or the token that submitted."),
-        click.option("--event", metavar="NAME", help="Whole, or its end (order.approved); * at the ends."),
+        click.option(
+            "--event",
+            metavar="NAME",
+            type=_event_name,
+            help="Whole, or from a dot on (order.approved); * at an end is anything (order.*).",
+        ),
         click.option("--object", "about", metavar="ID", help="What the records are about."),
     ):
         function = option(function)
@@ -89,11 +112,9 @@ class _Raw(Expression):
 
 
 def _event(name: str) -> Expression:
-    if name.startswith("*") or name.endswith("*"):
-        return F.event.like(name)
-    if name.startswith(("extensions.", "platform.")):
-        return F.event == name
-    return F.event.endswith(f".{name}")
+    if not name.startswith("*") and not _WHOLE.match(name):
+        name = f"*.{name}"
+    return F.event.like(name) if "*" in name else F.event == name
 
 
 @click.group("records", no_args_is_help=False)
@@ -124,6 +145,7 @@ def list_records(
     As a table, as a JSON array in the API's own shape, or as CSV; however many there are, they are read page
     by page and printed as they come.
     """
+    _say_what_is_not_shown(select, shape)
     with remote.connect(url, token_file) as api:
         wanted = condition(Asked(**asked), until)
         size = min(limit + 1, 100) if limit else 100
@@ -132,6 +154,12 @@ def list_records(
         remote.show(rows, shape, COLUMNS, _shown(render))
         if next(rest, None) is not None:
             output.warn(f"auditbox: there are more than {limit:,}: --limit 0 shows all")
+
+
+def _say_what_is_not_shown(select: str | None, shape: str | None) -> None:
+    if select and shape != "json":
+        form = "CSV" if shape == "csv" else "the table"
+        output.warn(f"auditbox: {form} does not show what --select names ({select}): --json does")
 
 
 def _parted(found: Iterable[AuditRecord], limit: int) -> tuple[Iterator[AuditRecord], Iterator[AuditRecord]]:
@@ -153,7 +181,9 @@ def get(
     with remote.connect(url, token_file) as api:
         try:
             record = api.records.get(id, render=render)
-        except NotFound:
+        except NotFound as error:
+            if not remote.is_missing(error):
+                raise
             output.warn(f"auditbox: no record {id} that this token's account may see")
             ctx.exit(1)
     remote.show_one(record, shape, COLUMNS)
@@ -177,6 +207,7 @@ def watch(
 
     With --since, those from that time on, too. It goes on when the API is away for a while.
     """
+    _say_what_is_not_shown(select, shape)
     columns = COLUMNS if shape == "csv" else {name: COLUMNS[name] for name in _shown(render)}
     with remote.connect(url, token_file) as api:
         watch = _watch(api, Asked(**asked), select, render)

@@ -6,6 +6,7 @@ import csv
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, TypeVar
 import click
 
 from auditbox.api import AuditApi
+from auditbox.api.address import api_root
 from auditbox.cli import delivery, output
-from auditbox.errors import ConfigurationError
+from auditbox.errors import ApiError, AuthenticationError, ConfigurationError, NotFound
 from auditbox.records import Model
 
 T = TypeVar("T")
@@ -39,18 +41,40 @@ def credentials(function: Callable[..., Any]) -> Callable[..., Any]:
     return url(token(function))
 
 
-def connect(url: str | None, token_file: Path | None) -> AuditApi:
+@contextmanager
+def connect(url: str | None, token_file: Path | None) -> Iterator[AuditApi]:
     """The client for this address.
 
     Raises:
         ConfigurationError: the address or the token is unknown or unusable.
+        ApiError: the block failed; of a 401 and a 404 it says where, and what to check.
     """
     if not url:
         raise ConfigurationError("where the Audit API is, is not known: set MPT_API_BASE_URL, or pass --url")
     token = delivery.token_of(token_file)
     if token is None:
         raise ConfigurationError(delivery.NO_TOKEN)
-    return AuditApi(url, token=token)
+    with AuditApi(url, token=token) as api:
+        try:
+            yield api
+        except AuthenticationError as error:
+            held = token if isinstance(token, Path) else "MPT_API_TOKEN"
+            raise _failed(
+                url, error, f"check the token in {held}: this API does not know it, or no more"
+            ) from error
+        except NotFound as error:
+            raise _failed(
+                url, error, "check the address (MPT_API_BASE_URL, --url) and what stands before it"
+            ) from error
+
+
+def _failed(url: str, error: ApiError, advice: str) -> ApiError:
+    return ApiError(f"{api_root(url)} answers {error}; {advice}")
+
+
+def is_missing(error: NotFound) -> bool:
+    """Whether the API itself says that there is no such thing, and not what answers at a wrong address."""
+    return error.title is not None
 
 
 def moment(text: str) -> datetime:
