@@ -114,6 +114,7 @@ def test_a_damaged_file_is_examined_all_the_same(run: Run, path: Path, capture: 
     checks = examined(run, path, 1)
     assert checks["integrity"]["state"] == "failed"
     assert "sets the file aside" in checks["integrity"]["advice"]
+    assert (checks["permissions"]["state"], checks["owner"]["state"]) == ("ok", "ok")
 
 
 def test_what_is_no_outbox_is_not_promised_a_salvage(run: Run, path: Path) -> None:
@@ -128,6 +129,22 @@ def test_what_is_no_outbox_is_not_promised_a_salvage(run: Run, path: Path) -> No
     found = examined(run, path, 1)
     assert found["file"]["state"] == "failed"
     assert {"permissions", "integrity", "checksums"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize("kind", ["text", "database"])
+def test_nobody_is_told_to_change_a_file_that_is_another_programs(run: Run, path: Path, kind: str) -> None:
+    """Who may read it, and who owns it, is not looked at."""
+    if kind == "text":
+        path.write_text("somebody's notes")
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE notes (text)")
+        db.close()
+    path.chmod(0o644)
+    found = examined(run, path, 1)
+    assert {"permissions", "owner"}.isdisjoint(found)
+    assert "is not an auditbox outbox" in found["integrity"]["found"]
+    assert "chmod" not in run("doctor", "--outbox", path).stdout
 
 
 @pytest.mark.parametrize(

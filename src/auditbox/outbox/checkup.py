@@ -42,12 +42,14 @@ def examine(path: Path) -> Iterator[Check]:
     yield (found := _file(path))
     if found.state == "failed":
         return  # whatever that is, it is no outbox
-    yield _permissions(path)
-    yield _owner(path)
+    log = _log(path)
+    if not _is_anothers(path):
+        yield _permissions(path)
+        yield _owner(path)
     yield _filesystem(path)
     yield _space(path)
     yield sqlite_version(sqlite3.sqlite_version_info)
-    yield _log(path)
+    yield log
     yield _integrity(path)
     yield _checksums(path)
 
@@ -66,6 +68,17 @@ def _file(path: Path) -> Check:
         )
         return Check("file", "warning", f"set aside as damaged before: {', '.join(aside)}", advice)
     return Check("file", "ok", f"{path}, {found.st_size:,} bytes")
+
+
+def _is_anothers(path: Path) -> bool:
+    """Whether it is no outbox and never was one: who may read it is not for us to say."""
+    try:
+        ReadOnly(path).look(lambda db: None)
+    except NotAnOutbox:
+        return Memo(path).identity() is None
+    except OutboxError:
+        return False
+    return False
 
 
 def _permissions(path: Path) -> Check:
