@@ -46,6 +46,11 @@ def log(trail: AuditTrail) -> Iterator[logging.Logger]:
     logger.filters.clear()
 
 
+def lost(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was said of lost records."""
+    return [said for said in caplog.records if said.name == "auditbox.capture"]
+
+
 @pytest.fixture(autouse=True)
 def _no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaults, "_default", None)
@@ -163,35 +168,93 @@ def test_context_counts(log: logging.Logger, records: CapturedRecords) -> None:
         (dict([*APPROVED.items(), (7, 1)]), "unknown key"),
     ],
 )
+@pytest.mark.parametrize("raise_exceptions", [True, False])
 def test_a_wrong_line_is_reported_and_does_not_raise(
-    log: logging.Logger, records: CapturedRecords, capsys: pytest.CaptureFixture[str], audit: Any, words: str
-) -> None:
-    """logging's own handleError says on stderr what is wrong; the application goes on."""
-    log.info("x", extra={"audit": audit})
-    assert not records
-    shown = capsys.readouterr().err
-    assert "RecordError" in shown
-    assert words in shown
-
-
-def test_raise_exceptions_is_respected(
     log: logging.Logger,
     records: CapturedRecords,
+    caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    audit: Any,
+    words: str,
+    raise_exceptions: bool,
 ) -> None:
-    """Who turns logging's error reports off gets none."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    log.info("x", extra={"audit": {"event": "order.approved"}})
-    assert (len(records), capsys.readouterr().err) == (0, "")
+    """One ERROR line says what is lost and why, whatever logging.raiseExceptions says."""
+    monkeypatch.setattr(logging, "raiseExceptions", raise_exceptions)
+    log.info("x", extra={"audit": audit})
+    assert not records
+    [said] = lost(caplog)
+    assert (said.levelname, said.exc_info) == ("ERROR", None)
+    event = "order.approved" if "event" in audit and isinstance(audit, dict) else "a line of shop.audit-test"
+    assert said.getMessage().startswith(f"audit record of {event}")
+    assert "is lost: RecordError: " in said.getMessage()
+    assert words in said.getMessage()
+    assert capsys.readouterr().err == ""
 
 
-def test_without_a_trail_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undeclared_event_is_reported_with_the_way_out(
+    tmp_path: Path, records: CapturedRecords, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the words that the decorator has for it."""
+    log = logging.Logger("shop")
+    log.addHandler(AuditHandler(AuditTrail(tmp_path / "audit.db", extension="shop", events=["order.split"])))
+    log.info("x", extra={"audit": APPROVED})
+    assert [said.getMessage() for said in lost(caplog)] == [
+        f"audit record of order.approved about {ORDER!r} is lost: UndeclaredEvent: event='order.approved': "
+        "declare it in the trail's events={…}; declared: extensions.shop.order.split"
+    ]
+
+
+def test_an_unexpected_exception_has_its_traceback(
+    log: logging.Logger, records: CapturedRecords, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a mistake in a program, not a value that breaks a rule."""
+
+    class Broken(dict[str, Any]):
+        def keys(self) -> Any:
+            raise OSError("gone")
+
+    log.info("x", extra={"audit": types.MappingProxyType(Broken(APPROVED))})
+    [said] = lost(caplog)
+    assert "is lost: OSError: gone" in said.getMessage()
+    assert said.exc_info is not None
+    assert isinstance(said.exc_info[1], OSError)
+
+
+def test_what_is_said_of_a_lost_line_is_no_record_and_no_loop(
+    trail: AuditTrail, records: CapturedRecords, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where that line comes back to this handler, and where what it shows logs a wrong line itself."""
+
+    class Chatty:
+        def __repr__(self) -> str:
+            root.info("seen", extra={"audit": {"event": "order.seen", "object": self}})
+            return "chatty"
+
+    root = logging.getLogger()
+    root.addHandler(handler := AuditHandler(trail))
+    memory = logging.handlers.MemoryHandler(10, target=handler)
+    try:
+        with caplog.at_level("INFO"):
+            root.error("y", extra={"audit": {**APPROVED, "object": Chatty()}})
+            root.addHandler(memory)
+            root.error("x", extra={"audit": {**APPROVED, "object": "whatever"}})
+    finally:
+        root.removeHandler(handler)
+        root.removeHandler(memory)
+    assert not records
+    said = [line.getMessage() for line in lost(caplog)]
+    assert sum("about 'whatever'" in line for line in said) == 2
+    assert sum("order.approved about <Chatty>" in line for line in said) == 1
+    assert len(said) < 20
+
+
+def test_without_a_trail_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """A handler whose default trail was never configured reports each line."""
     log = logging.Logger("shop")
     log.addHandler(AuditHandler())
     log.info("x", extra={"audit": APPROVED})
-    assert "NoTrail" in capsys.readouterr().err
+    assert "is lost: NoTrail: No trail is configured: call auditbox.configure" in caplog.text
 
 
 def test_the_default_trail_may_come_later(trail: AuditTrail, records: CapturedRecords) -> None:
@@ -240,14 +303,13 @@ def test_dict_config_with_a_factory(trail: AuditTrail, records: CapturedRecords)
 
 
 @pytest.mark.parametrize("name", ["no_such_module:trail", "json:no_such_name", "json:dumps", "not a name"])
-def test_a_wrong_name_is_reported(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_name_is_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A name that leads nowhere, or to something else, is an error at each line."""
     log = logging.Logger("shop")
     log.addHandler(AuditHandler(name))
     log.info("x", extra={"audit": APPROVED})
-    shown = capsys.readouterr().err
-    assert "ConfigurationError" in shown
-    assert name in shown
+    assert "is lost: ConfigurationError: " in caplog.text
+    assert name in caplog.text
 
 
 def test_something_that_is_no_trail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Required
 from auditbox.capture.lookup import trail_finder
 from auditbox.capture.message import summary_of
 from auditbox.context import Scope, current_scope, current_trace
-from auditbox.errors import OutboxError, RecordError, error_text
+from auditbox.errors import AuditboxError, OutboxError, RecordError, error_text
 from auditbox.fields import RecordFields, check_known
 
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail
+
+logger = logging.getLogger("auditbox.capture")
 
 _OWN = ("auditbox", "httpx", "httpcore")
 _OWN_CHILDREN = ("auditbox.", "httpx.", "httpcore.")
@@ -25,6 +28,9 @@ _CARRIED = "auditbox_carried"
 _active = threading.local()
 _DEEPEST = 3
 """How often one line may be captured within itself: a signal handler may, a ``__repr__`` not for ever."""
+
+_MOST_TOLD = 10
+"""How many lost lines may be told within each other."""
 
 
 class Audit(RecordFields, total=False):
@@ -38,8 +44,8 @@ class AuditHandler(logging.Handler):
 
     So it may sit on the root logger. The line's message is the summary unless ``audit`` names one;
     ``exc_info`` makes the outcome a failure. When the logging call returns, the record is in the outbox.
-    What cannot be captured goes through ``handleError``, as with every handler of ``logging``: the
-    application is never interrupted, and ``logging.raiseExceptions`` decides whether stderr says so.
+    The application is never interrupted: a line that cannot be a record is told by one ERROR line of
+    ``auditbox.capture``, whatever ``logging.raiseExceptions`` says (:meth:`handleError`).
 
     Args:
         trail: the trail, a dotted name such as ``"shop.audit:trail"`` that is looked up at the first line,
@@ -109,18 +115,52 @@ class AuditHandler(logging.Handler):
                         trail.spill(error, event, fields)
             finally:
                 sites.pop()
-        except Exception as error:  # noqa: BLE001 - a handler does not raise into the application
-            self._report(record, audit, error)
-
-    def _report(self, record: logging.LogRecord, audit: Any, error: Exception) -> None:
-        """Hands what went wrong to ``handleError``; a key that nobody knows is named."""
-        try:
-            # Looked at afterwards, because each line would pay for a look before.
-            if isinstance(error, TypeError):
-                check_known('extra["audit"]', audit)
-            raise error
-        except Exception:  # noqa: BLE001 - which is what handleError shows
+        except Exception:  # noqa: BLE001 - a handler does not raise into the application
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says that the line's record is lost, and why; called while the exception is handled.
+
+        In one ERROR line, as for the decorator: ``logging.raiseExceptions`` may be off in production, and
+        what is lost is said there, too. Where saying it leads back here (a ``MemoryHandler`` in between
+        hands the same lines on once more), that ends.
+        """
+        error = sys.exception()
+        told: list[logging.LogRecord] = _active.__dict__.setdefault("told", [])
+        if error is None or record in told or len(told) >= _MOST_TOLD:
+            return
+        told.append(record)
+        try:
+            _say_lost(record, error)
+        finally:
+            told.pop()
+
+
+def _say_lost(record: logging.LogRecord, error: BaseException) -> None:
+    """A value that breaks a rule needs no traceback; what nobody expects has one."""
+    try:
+        audit: dict[Any, Any] = {**record.__dict__["audit"]}
+        if isinstance(error, TypeError):  # looked at now, because each line would pay for a look before
+            check_known('extra["audit"]', audit)
+    except RecordError as unknown:
+        error = unknown
+    except Exception:  # noqa: BLE001 - no mapping, which is what the error says
+        audit = {}
+    event = audit.get("event")
+    logger.error(
+        "audit record of %s about %s is lost: %s",
+        event if isinstance(event, str) else f"a line of {record.name} ({record.filename}:{record.lineno})",
+        _shown(audit.get("object")),
+        error_text(error),
+        exc_info=None if isinstance(error, AuditboxError) else error,
+    )
+
+
+def _shown(about: Any) -> str:
+    """The object, without a ``__repr__`` of the application's, which may log or fail."""
+    if isinstance(about, dict):
+        about = about.get("id")
+    return repr(about) if about is None or isinstance(about, str) else f"<{type(about).__name__}>"
 
 
 def _complete(trail: AuditTrail, record: logging.LogRecord, event: Any, fields: dict[str, Any]) -> None:
