@@ -16,7 +16,7 @@ from typing import Any
 from auditbox.context import Scope, current_scope, current_trace
 from auditbox.encoding import LONE_SURROGATE, cut, is_interruption, plain, to_json, unused
 from auditbox.errors import ConfigurationError, RecordError
-from auditbox.names import NO_OBJECT, Events, check_object_id, is_object_id
+from auditbox.names import NO_OBJECT, OBJECT_KEYS, Events, check_object_id, is_object_id
 from auditbox.outbox.base import Draft
 from auditbox.redaction import Redaction
 from auditbox.uuid7 import uuid7
@@ -26,7 +26,6 @@ SHARES = frozenset({"name", "address", "user_agent", "source", "trace"})
 
 _REQUEST = ("id", "method", "route", "status", "durationMs")
 _SHARED_REQUEST = {"address": "address", "user_agent": "userAgent"}
-_OBJECT = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
 _draft = functools.partial(tuple.__new__, Draft)  # what Draft(…) does, without a Python frame of its own
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _LONGEST_TEXT = 4096
@@ -264,12 +263,12 @@ def _freed(documents: dict[str, Any]) -> dict[str, Any]:
 
 def _object_parts(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        parts = {wire: getattr(given, name, None) for name, wire in _OBJECT.items()}
+        parts = {wire: getattr(given, name, None) for name, wire in OBJECT_KEYS.items()}
         return {wire: value for wire, value in parts.items() if isinstance(value, str)}
-    if unknown := given.keys() - _OBJECT.keys():
+    if unknown := given.keys() - OBJECT_KEYS.keys():
         first = sorted(map(str, unknown))[0]
         raise RecordError("object", given, f"unknown key {first!r}; known: id, name, objectType")
-    return {_OBJECT[name]: value for name, value in given.items() if value is not None}
+    return {OBJECT_KEYS[name]: value for name, value in given.items() if value is not None}
 
 
 def _details(summary: str, own: Mapping[str, Any]) -> str:

@@ -20,6 +20,9 @@ NO_OBJECT = MappingProxyType({"id": ""})
 """Of a record that is kept although nothing says what it is about, since its action has happened: the API
 refuses it, and whoever looks after the dead letters gives it one."""
 
+OBJECT_KEYS = {"id": "id", "name": "name", "objectType": "objectType", "object_type": "objectType"}
+"""What a mapping may say of an object, and how it is called on the wire."""
+
 SUBMITTED_EVENT = re.compile(r"extensions\.[^.\s]+\.[^\s]+")
 """``extensions.<extension>.<event>``: the only events that a client may submit (canon BR-004)."""
 

@@ -580,6 +580,18 @@ def test_mistakes_are_found_at_decoration(options: dict[str, Any]) -> None:
         audited("order.approved", **options)(approve)
 
 
+@pytest.mark.parametrize("found", ["order", "order.id", {"id": "order"}, 7])
+def test_an_object_that_can_never_be_one_is_refused(found: Any) -> None:
+    """Most likely a template that lacks its braces: each record would be lost."""
+
+    def approve(order: Order) -> None: ...
+
+    with pytest.raises(
+        ConfigurationError, match=r"^object=.*: an object id looks like .* in braces: '{order"
+    ):
+        audited("order.approved", object=found)(approve)
+
+
 @pytest.mark.parametrize("event", ["", "order.{id}", "order approved", None])
 def test_events_are_constants(event: Any) -> None:
     """A template in an event would make event types that nobody can delete."""

@@ -385,13 +385,13 @@ def test_an_object_that_is_none_is_named_with_its_template(
     serve: Serve, caplog: pytest.LogCaptureFixture, records: CapturedRecords
 ) -> None:
     """The error says which template of which route gave None."""
-    routes = {"POST /orders/{order_id}": {**RULE, "object": "{request.status_of_it}"}}
+    routes = {"POST /orders/{order_id}": {**RULE, "object": "{request.error.code}"}}
     serve(answer(), path=PATH, routes={"POST /orders/{order_id}": {**RULE, "object": "{request.error}"}})
     assert "POST '/orders/{order_id}'" in caplog.text
     assert "the template '{request.error}' gave None" in caplog.text
     caplog.clear()
     serve(answer(), path=PATH, routes=routes)
-    assert "{request.status_of_it}: AttributeError: " in caplog.text
+    assert "{request.error.code}: AttributeError: " in caplog.text
 
 
 def test_large_and_forged_headers(serve: Serve, records: CapturedRecords) -> None:

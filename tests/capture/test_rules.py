@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -49,6 +50,13 @@ def event(rules: Rules, request: Request) -> str | None:
     """The event under which the request is recorded."""
     rule = rules.rule(request)
     return rule.event(request) if rule else None
+
+
+@dataclass
+class Entity:
+    """Something that has an id."""
+
+    id: str
 
 
 ORDERS = Rules(
@@ -261,6 +269,14 @@ def test_a_running_request_is_seen_as_it_stands() -> None:
         {"routes": {"POST /orders/{id}": {"event": "order.changed", "response_body": 0.5}}},
         {"routes": {"POST /orders/<int:id>/<id>": "order.changed"}},
         {"routes": ["POST /orders"]},
+        {
+            "routes": {
+                "POST /orders/{id}": {"event": "order.changed", "object": {"id": "{id}", "kind": "Order"}}
+            }
+        },
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "object": ["{id}"]}}},
+        {"routes": {"POST /orders/{id}": {"event": "order.changed", "actor": "{request[user]}"}}},
+        {"every": {"event": "order.changed", "object": 7}},
         {"every": {}},
         {"every": "order changed"},
         {"statuses": "2xx"},
@@ -271,3 +287,62 @@ def test_mistakes_are_found_at_construction(options: dict[str, Any]) -> None:
     """A rule that cannot work is an error when the application starts."""
     with pytest.raises(ConfigurationError):
         Rules(**options)
+
+
+RULE = {"event": "order.changed"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"routes": {"POST /o/{oid}": {**RULE, "object": "oid"}}},
+            r"routes\['POST /o/{oid}'\]: object='oid': .* '{oid}'",
+        ),
+        (
+            {"routes": {"POST /o/{oid}": {**RULE, "object": {"id": "oid"}}}},
+            "object={'id': 'oid'}: .* '{oid}'",
+        ),
+        ({"every": {**RULE, "object": "{{oid}}"}}, "every: object='{{oid}}': .* '{oid}'"),
+        ({"routes": {"PSOT /o/{oid}": RULE}}, "'PSOT' is no HTTP method; did you mean 'POST'"),
+        ({"routes": {"FROB /o/{oid}": RULE}}, r"'FROB' is no HTTP method; known are .*'\*' is any method"),
+        ({"every": {**RULE, "summary": "{request.hdrs[a]}"}}, "no 'hdrs'; did you mean 'headers'"),
+        ({"every": {**RULE, "documents": {"a": ["{request.pth}"]}}}, "no 'pth'; did you mean 'path'"),
+    ],
+)
+def test_a_mistake_is_named_with_the_way_out(options: dict[str, Any], words: str) -> None:
+    """What would go wrong at each request is told once, with what was meant."""
+    with pytest.raises(ConfigurationError, match=words):
+        Rules(**options)
+
+
+@pytest.mark.parametrize(
+    "found",
+    ["ORD-1208-2301-8479", "ORD-{id}", "{id}", "", lambda request: "oid", {"id": "{id}", "name": "Order"},
+     {"id": lambda request: "oid", "objectType": "{request.headers[kind]}"}, Entity("ORD-1208-2301-8479")],
+)  # fmt: skip
+def test_an_object_that_can_be_one_is_accepted(found: Any) -> None:
+    """A constant id, a template, a callable, a mapping of these, something that has an id."""
+    assert Rules({"POST /orders/{id}": {**RULE, "object": found}}, every=RULE)
+
+
+def test_a_chosen_rule_is_taken_as_it_is() -> None:
+    """The action has happened: what of the rule does not work leaves its field out, and not the record."""
+    rules = Rules(lambda request: {**RULE, "object": "oid", "summary": "{request.hdrs[a]}"})
+    assert event(rules, answered("POST", "/orders/7")) == "order.changed"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PROPFIND", "delete", "*", "WEBSOCKET"])
+def test_methods_of_rules(method: str) -> None:
+    """HTTP's and WebDAV's, in any letters."""
+    assert Rules({f"{method} /orders": RULE})
+
+
+def test_an_event_is_a_rule_in_short() -> None:
+    """The record is about what the application binds, or the trail's default object."""
+    short, long = Rules({"POST /orders/{id}": "order.changed"}), Rules({"POST /orders/{id}": RULE})
+    request = answered("POST", "/orders/7")
+    for rules in (short, long):
+        rule = rules.rule(request)
+        assert rule is not None
+        assert (rule.event(request), rule.fields(request)) == ("order.changed", ({}, {}))

@@ -65,7 +65,8 @@ def audited(
 
     Raises:
         ConfigurationError: at decoration: a template that is none, a name that the function does not
-            have, an event that is none, something that cannot be called.
+            have, an object that can never be one (``"order.id"`` without its braces), an event that is
+            none, something that cannot be called.
     """
     check_event("event", event)
     if failed is not None:

@@ -7,11 +7,12 @@ record is made leaves its field out and is named in the record's outcome instead
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from auditbox.capture.template import Template
+from auditbox.capture.template import Path, Template
 from auditbox.errors import ConfigurationError, error_text
+from auditbox.names import OBJECT_KEYS, is_object_id
 
 TEXTS = frozenset({"summary", "details", "lane"})
 """Fields that are always text, whatever their template reads."""
@@ -26,13 +27,26 @@ class Fields:
         specs: the descriptions by their field; None means that the field is not described.
         names: the names that templates may use; None allows any.
         later: those of the names that are not known before the action.
+        checked: whether an object that can never be one is an error; not where a program describes a record
+            whose action has happened.
     """
 
     def __init__(
-        self, specs: Mapping[str, Any], names: Collection[str] | None, later: Collection[str] = ()
+        self,
+        specs: Mapping[str, Any],
+        names: Collection[str] | None,
+        later: Collection[str] = (),
+        *,
+        checked: bool = True,
     ) -> None:
         self._nodes = {field: _compile(spec, names) for field, spec in specs.items() if spec is not None}
         self._later = later
+        if checked:
+            _check_object(specs.get("object"), self._nodes.get("object"))
+
+    def paths(self) -> Iterator[Path]:
+        """Whatever the templates read."""
+        return _paths(list(self._nodes.values()))
 
     def needs(self) -> bool:
         """Whether anything has to be looked at when a record is made."""
@@ -102,6 +116,38 @@ def _compile(spec: Any, names: Collection[str] | None) -> Any:
     if isinstance(spec, list | tuple):
         return [_compile(part, names) for part in spec]
     return spec
+
+
+def _paths(node: Any) -> Iterator[Path]:
+    if isinstance(node, Template):
+        yield from node.paths
+    elif isinstance(node, dict | list):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from _paths(part)
+
+
+def _check_object(spec: Any, node: Any) -> None:
+    """A constant that can never be an object: most likely a template without its braces.
+
+    An empty one is none: it leaves the object to the context.
+    """
+    if not node:
+        return
+    if isinstance(node, dict):
+        if unknown := sorted(map(str, node.keys() - OBJECT_KEYS.keys())):
+            raise ConfigurationError(
+                f"object={spec!r}: unknown key {unknown[0]!r}; known: id, name, objectType"
+            )
+        node = node.get("id")
+    elif hasattr(node, "id"):
+        return
+    if isinstance(node, Template) or callable(node) or (isinstance(node, str) and is_object_id(node)):
+        return
+    what = node.strip("{} ") if isinstance(node, str) and node.strip("{} ") else "order_id"
+    raise ConfigurationError(
+        f"object={spec!r}: an object id looks like ORD-1208-2301-8479 (PREFIX-dddd-dddd…); what is to be "
+        f"filled in stands in braces: '{{{what}}}'"
+    )
 
 
 def _filled(node: Any, namespace: Mapping[str, Any], later: Collection[str], keep: Keep) -> Any:

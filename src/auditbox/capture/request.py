@@ -42,6 +42,10 @@ class Request(ABC):
         proxies: whose word about the client's address counts.
     """
 
+    method: str
+    path: str
+    root: str
+    scope: Mapping[str, Any]
     # As the class's own until they are known: each request would pay for setting them.
     status: int | None = None
     """The answer's status; 500 where the application raised; None while there is none."""
@@ -158,6 +162,17 @@ class Request(ABC):
         if agent := self.headers.get("user-agent"):
             known["userAgent"] = agent[:_LONGEST_TEXT]
         return known
+
+
+def known_names() -> set[str]:
+    """What a template may read of a request, whatever carries it."""
+    names: set[str] = set()
+    kinds = [Request]
+    while kinds:
+        kind = kinds.pop()
+        names.update(dir(kind), kind.__annotations__)
+        kinds += kind.__subclasses__()
+    return {name for name in names if not name.startswith("_")}
 
 
 class LiveInfo(Mapping[str, Any]):

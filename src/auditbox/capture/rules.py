@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from auditbox.capture.fields import Fields, check_event
 from auditbox.capture.paths import braced, compiled, literals, parameters, shape
-from auditbox.capture.request import Request
+from auditbox.capture.request import Request, known_names
 from auditbox.capture.template import Template
 from auditbox.errors import ConfigurationError, RecordError
 from auditbox.names import check_object_id
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "WEBSOCKET"})
 """Methods that ask for no change (RFC 9110, section 9.2.1), and websockets; ``every=`` leaves them out."""
+
+METHODS = SAFE | {
+    "POST", "PUT", "PATCH", "DELETE", "CONNECT", "QUERY", "LINK", "UNLINK", "PURGE",
+    "COPY", "MOVE", "LOCK", "UNLOCK", "MKCOL", "MKCALENDAR", "PROPFIND", "PROPPATCH", "REPORT", "SEARCH",
+    "ACL",
+}  # fmt: skip
+"""Methods that a rule may name: HTTP's, what is common beside them, and WebDAV's; ``*`` is any other one."""
 
 Chooser = Callable[[Request], "Mapping[str, Any] | str | None"]
 Routes = Mapping[str, Any] | Chooser
@@ -37,6 +44,8 @@ class Rule:
         name: where the rule stands, for the errors' texts.
         names: the names that templates may use; None allows any.
         defaults: keys for what the rule leaves out.
+        chosen: whether it was chosen for a request that was answered. Then whatever of it works counts; else
+            what never can is an error.
     """
 
     def __init__(
@@ -45,6 +54,8 @@ class Rule:
         name: str,
         names: Iterable[str] | None,
         defaults: Mapping[str, Any],
+        *,
+        chosen: bool = False,
     ) -> None:
         if not isinstance(spec, str | Mapping):
             raise ConfigurationError(f"{name}: a rule is an event or a mapping such as {{'event': …}}")
@@ -60,7 +71,9 @@ class Rule:
         self._accepts = status_test(given.get("statuses"))
         allowed = None if names is None else {*names, "request"}
         try:
-            self._fields = Fields({field: given.get(field) for field in _FIELDS}, allowed)
+            self._fields = Fields({field: given.get(field) for field in _FIELDS}, allowed, checked=not chosen)
+            if not chosen:
+                _check_readable(self._fields)
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from error
         self._object = _readable_before(given.get("object"), names)
@@ -112,6 +125,11 @@ class Route:
         self.method, self.path = method.upper(), braced(path.strip())
         if not self.path.startswith("/") or not (self.method == "*" or self.method.isalpha()):
             raise ConfigurationError(f"routes: {key!r} is not like 'POST /orders/{{order_id}}/approve'")
+        if self.method not in METHODS and self.method != "*":
+            raise ConfigurationError(
+                f"routes: {key!r}: {self.method!r} is no HTTP method; {_meant(self.method, METHODS)} "
+                "('*' is any method)"
+            )
         self.names = parameters(self.path)
         if len(self.names) != len(set(self.names)) or set("{}") & set(literals(self.path)):
             raise ConfigurationError(f"routes: {key!r}: parameters are {{name}}, each name once")
@@ -215,7 +233,7 @@ class Rules:
                 request.rule_route, request.rule_params = route.path, params
                 return route.rule
         if self._choose is not None and (spec := self._choose(request)) is not None:
-            return Rule(spec, "routes", None, self._defaults)
+            return Rule(spec, "routes", None, self._defaults, chosen=True)
         return self.rest(request)
 
 
@@ -225,6 +243,25 @@ def _readable_before(spec: Any, names: Iterable[str] | None) -> Template | None:
         return None
     template = Template(spec)
     return template if template.roots <= {*names} else None
+
+
+def _check_readable(fields: Fields) -> None:
+    """``{request.…}`` reads what requests have; a misspelled name would leave its field out each time."""
+    for path in fields.paths():
+        if path.root != "request" or not path.steps:
+            continue
+        (by_key, name), known = path.steps[0], known_names()
+        if by_key or name not in known:
+            raise ConfigurationError(
+                f"{{{path.source}}}: a request has no {name!r}; {_meant(str(name), known)}"
+            )
+
+
+def _meant(given: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(given, sorted(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
 
 
 def _at(name: str, given: object) -> bool:

@@ -10,7 +10,7 @@ text is never rendered by the platform.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from auditbox.errors import ConfigurationError, RecordError, error_text
@@ -102,7 +102,12 @@ class Template:
     @property
     def roots(self) -> frozenset[str]:
         """The names at the beginning of the paths."""
-        return frozenset(part.root for part in self._parts if isinstance(part, Path))
+        return frozenset(path.root for path in self.paths)
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """What is read to fill the holes."""
+        return (part for part in self._parts if isinstance(part, Path))
 
     def filled(
         self,

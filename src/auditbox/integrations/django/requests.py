@@ -24,6 +24,8 @@ _ASGI, _WSGI, _OWN = "auditbox", "auditbox.request", "_auditbox_request"
 class DjangoRequest(Request):
     """One request, as the callables of a rule get it; ``django`` is Django's own."""
 
+    django: Any
+
     def __init__(self, request: Any, proxies: Proxies) -> None:
         self.django = request
         path = request.path_info
