@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import auditbox
-from auditbox import AuditTrail, Policy, audit_context
+from auditbox import AuditTrail, Backoff, Policy, audit_context
 from auditbox.cli.status import why
 from auditbox.errors import (
     ConfigurationError,
@@ -491,3 +493,52 @@ trail.close()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.count("waits in memory") == 3
     assert "3 audit records that waited in memory are lost" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("path", 5, "a file"),
+        ("events", 5, "a mapping of events to titles"),
+        ("share", 5, "several names"),
+        ("redaction", ["iban"], r"a Redaction, such as Redaction\(\)"),
+        ("policy", {"max_attempts": 3}, r"a Policy, such as Policy\(\)"),
+        ("durability", ["crash"], "one of crash, power, none"),
+        ("max_bytes", "1 GiB", "a whole number"),
+        ("max_record_bytes", "1 MiB", "a whole number"),
+        ("keep_delivered", "7d", "a number of seconds"),
+        ("busy_timeout", "5", "a number of seconds"),
+        ("busy_timeout", timedelta(seconds=5), "a number of seconds"),
+        ("fail_closed", "no", "True or False"),
+        ("concurrency", True, "a whole number"),
+        ("on_dead_letter", "x", "a function"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(tmp_path: Path, name: str, value: Any, expected: str) -> None:
+    """At construction, with its name, what it was and what is expected; empty ones, too."""
+    arguments: dict[str, Any] = {"path": tmp_path / "audit.db", "extension": "shop"}
+    with pytest.raises(ConfigurationError, match=rf"^{name}={re.escape(repr(value))}: {expected}"):
+        AuditTrail(**{**arguments, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("pause", 3, "a Backoff"),
+        ("backoff", None, "a Backoff"),
+        ("verify_after", "65", "a number of seconds"),
+        ("give_up_after", "1h", "a number"),
+        ("max_attempts", "3", "a number"),
+        ("on_unverifiable", ["hold"], "'resend' or 'hold'"),
+    ],
+)
+def test_an_argument_of_a_policy_is_refused_likewise(name: str, value: Any, expected: str) -> None:
+    """In the same words."""
+    with pytest.raises(ConfigurationError, match=rf"^{name}={re.escape(repr(value))}: {expected}"):
+        Policy(**{name: value})
+
+
+def test_an_argument_of_a_backoff_is_refused_likewise() -> None:
+    """In the same words."""
+    with pytest.raises(ConfigurationError, match=r"^longest='30': a number"):
+        Backoff(longest="30")  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from auditbox.checks import checked, is_number
 from auditbox.errors import ConfigurationError
 
 
@@ -21,6 +22,9 @@ class Backoff:
     factor: float = 2.0
 
     def __post_init__(self) -> None:
+        for name in ("first", "longest", "factor"):
+            value = getattr(self, name)
+            checked(name, value, is_number(value), "a number (of seconds where it is a time)")
         if not (0 < self.first <= self.longest and self.factor >= 1):
             raise ConfigurationError(f"{self!r}: needs 0 < first <= longest and factor >= 1")
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from time import time_ns
 from typing import Any
 
+from auditbox.checks import checked, is_count
 from auditbox.context import Scope, current_scope, current_trace
 from auditbox.encoding import LONE_SURROGATE, cut, is_interruption, plain, to_json, unused
 from auditbox.errors import ConfigurationError, RecordError
@@ -64,8 +65,8 @@ class Composer:
             self._default_object = None if default_object is None else check_object_id(default_object)
         except RecordError as error:
             raise ConfigurationError(f"default_object={default_object!r}: {error.rule}") from error
-        if max_record_bytes < _LEAST_BYTES:
-            raise ConfigurationError(f"max_record_bytes={max_record_bytes}: at least {_LEAST_BYTES}")
+        enough = is_count(max_record_bytes) and max_record_bytes >= _LEAST_BYTES
+        checked("max_record_bytes", max_record_bytes, enough, f"a whole number, at least {_LEAST_BYTES}")
         self._most, self._room = max_record_bytes - _JOINED_BYTES, max_record_bytes - _OWN_BYTES
         self._request_names = (*_REQUEST, *(_SHARED_REQUEST[s] for s in self._share & _SHARED_REQUEST.keys()))
         self._second = (0, "")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from auditbox.checks import checked, is_count
 from auditbox.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from auditbox.sinks.base import Sink
 
+
+T = TypeVar("T")
 
 TRANSPORTS = ("httpx", "fast")
 
@@ -29,8 +32,8 @@ def events(declared: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]
     """The declared events with their titles (empty where only names were given)."""
     if declared is None or isinstance(declared, Mapping):
         return None if declared is None else dict(declared)
-    if isinstance(declared, str):
-        raise ConfigurationError(f"events={declared!r}: a mapping of events to titles, or a list of events")
+    several = isinstance(declared, Iterable) and not isinstance(declared, str)
+    checked("events", declared, several, "a mapping of events to titles, or a list of events")
     return dict.fromkeys(declared, "")
 
 
@@ -38,14 +41,20 @@ def names(name: str, given: Iterable[str]) -> frozenset[str]:
     """Several names; one text by itself is most likely a mistake."""
     if isinstance(given, str):
         raise ConfigurationError(f"{name}={given!r}: several are expected, such as [{given!r}]")
+    checked(name, given, isinstance(given, Iterable), "several names, such as ['name']")
     return frozenset(given)
 
 
 def at_least(name: str, value: int, least: int) -> int:
     """The value, if it is a whole number that is large enough."""
-    if isinstance(value, int) and value >= least:
-        return value
-    raise ConfigurationError(f"{name}={value!r}: a whole number, at least {least}")
+    return checked(name, value, is_count(value) and value >= least, f"a whole number, at least {least}")
+
+
+def optional(name: str, given: T | None, kind: type[T]) -> T:
+    """What was given, or one with the defaults."""
+    if given is None:
+        return kind()
+    return checked(name, given, isinstance(given, kind), f"a {kind.__name__}, such as {kind.__name__}()")
 
 
 def sink(given: str | Sink | None, token: Any, transport: str | None = None) -> Sink | None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from auditbox import interception, settings
+from auditbox.checks import checked
 from auditbox.compose import Composer
 from auditbox.errors import OutboxError, OutboxFull, RecordError
 from auditbox.fields import RecordFields, check_known
@@ -87,11 +88,15 @@ class AuditTrail:
         transport: str | None = None,
         on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
-        self.fail_closed = fail_closed
+        self.fail_closed = checked("fail_closed", fail_closed, fail_closed in (True, False), "True or False")
+        policy = settings.optional("policy", policy, Policy)
+        settings.at_least("concurrency", concurrency, 1)
+        called = on_dead_letter is None or callable(on_dead_letter)
+        checked("on_dead_letter", on_dead_letter, called, "a function of an id and a problem, or None")
         share = settings.names("share", share)
         self.shares_source = "source" in share
         """Whether it is worth collecting where in the program a record was captured."""
-        self._redaction = redaction or Redaction()
+        self._redaction = settings.optional("redaction", redaction, Redaction)
         known = Events(settings.extension(extension), settings.events(events))
         self._resolve = known.resolve
         self._compose = Composer(
@@ -116,8 +121,8 @@ class AuditTrail:
         self._worker = Worker(
             self.outbox,
             self._sink,
-            policy or Policy(),
-            concurrency=settings.at_least("concurrency", concurrency, 1),
+            policy,
+            concurrency=concurrency,
             on_dead_letter=on_dead_letter,
         )
         self._append_alone = self.outbox.append_alone

@@ -268,9 +268,11 @@ def test_the_default_trail_may_come_later(trail: AuditTrail, records: CapturedRe
 
 @pytest.mark.parametrize("name", ["shop_with_trail:holder.trail", "shop_with_trail.holder.trail"])
 def test_a_trail_by_its_name(
-    trail: AuditTrail, records: CapturedRecords, monkeypatch: pytest.MonkeyPatch, name: str
+    trail: AuditTrail, records: CapturedRecords, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     """dictConfig can name a trail that does not exist yet: it is looked up at the first line."""
+    (tmp_path / "shop_with_trail.py").write_text("raise ImportError('too early')")
+    monkeypatch.syspath_prepend(tmp_path)
     config = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -302,7 +304,18 @@ def test_dict_config_with_a_factory(trail: AuditTrail, records: CapturedRecords)
     assert records.one().summary == "big"
 
 
-@pytest.mark.parametrize("name", ["no_such_module:trail", "json:no_such_name", "json:dumps", "not a name"])
+@pytest.mark.parametrize("name", ["nope", "not a name", "no_such_module:trail", "no_such_module.trail", ""])
+def test_a_name_that_no_trail_can_have_is_refused(name: str) -> None:
+    """At construction, through dictConfig too: a name without a module, or of none that exists."""
+    with pytest.raises(ConfigurationError, match=f"trail='{name}'"):
+        AuditHandler(name)
+    config = {"version": 1, "handlers": {"audit": {"class": "auditbox.AuditHandler", "trail": name}}}
+    with pytest.raises(ValueError, match="audit") as caught:
+        logging.config.dictConfig({**config, "incremental": False, "disable_existing_loggers": False})
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+
+
+@pytest.mark.parametrize("name", ["json:no_such_name", "json:dumps", "json.no_such_module:trail"])
 def test_a_wrong_name_is_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A name that leads nowhere, or to something else, is an error at each line."""
     log = logging.Logger("shop")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pkgutil
+import re
+import sys
 from collections.abc import Callable
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -13,6 +16,8 @@ from auditbox.errors import ConfigurationError
 if TYPE_CHECKING:
     from auditbox.trail import AuditTrail
 
+_NAME = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*|\w+(\.\w+)+")
+
 
 def trail_finder(given: AuditTrail | str | None) -> Callable[[], AuditTrail]:
     """A callable that gives the trail, now or once it exists.
@@ -22,11 +27,12 @@ def trail_finder(given: AuditTrail | str | None) -> Callable[[], AuditTrail]:
             it is first needed; or None for whatever ``auditbox.configure`` has set by then.
 
     Raises:
-        ConfigurationError: something else was given.
+        ConfigurationError: something else was given, or a name that no trail can have.
     """
     if given is None:
         return get_trail
     if isinstance(given, str):
+        _check_name(given)
         return _ByName(given)
     return repeat(
         _checked(given, repr(given))
@@ -37,6 +43,18 @@ def _checked(found: AuditTrail, name: str) -> AuditTrail:
     if not callable(getattr(found, "record", None)):
         raise ConfigurationError(f"trail={name}: {found!r} is not an AuditTrail")
     return found
+
+
+def _check_name(name: str) -> None:
+    """Refuses what leads nowhere, as far as that is known without importing anything.
+
+    The module itself may not be importable yet: it may be the one that is being imported.
+    """
+    package = name.partition(":")[0].partition(".")[0]
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"trail={name!r}: an AuditTrail, or its name, such as 'shop.audit:trail'")
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        raise ConfigurationError(f"trail={name!r} cannot be found: there is no module {package!r}")
 
 
 class _ByName:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditbox.errors import ConfigurationError, OutboxFull
+from auditbox.checks import checked, is_count
+from auditbox.errors import OutboxFull
 from auditbox.outbox import ballast, transitions
 from auditbox.outbox.transaction import Transaction
 from auditbox.outbox.wal import checkpoint, truncate
@@ -37,8 +38,8 @@ class Room:
     """Counts down what is left of ``max_bytes``; measures only when the count has run out."""
 
     def __init__(self, path: Path, wal: Path, max_bytes: int) -> None:
-        if not isinstance(max_bytes, int) or max_bytes < 1 << 20:
-            raise ConfigurationError(f"max_bytes={max_bytes!r}: a whole number, at least 1 MiB (1048576)")
+        enough = is_count(max_bytes) and max_bytes >= 1 << 20
+        checked("max_bytes", max_bytes, enough, "a whole number, at least 1 MiB (1048576)")
         self._path, self.wal, self.max_bytes = path, wal, max_bytes
         self.left = 0
         """Bytes that may be written before the disk is asked again."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import TypeVar
 
+from auditbox.checks import checked, is_number
 from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
 from auditbox.outbox import ballast, forking, pending, transitions, waiting, wal
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
@@ -62,12 +63,13 @@ class SqliteOutbox:
         busy_timeout: float = 5.0,
         create: bool = True,
     ) -> None:
-        if durability not in SYNCHRONOUS:
-            raise ConfigurationError(f"durability={durability!r}: one of {', '.join(SYNCHRONOUS)}")
-        if not busy_timeout > 0:
-            raise ConfigurationError(f"busy_timeout={busy_timeout!r}: seconds, more than 0")
-        if not keep_delivered >= 0:
-            raise ConfigurationError(f"keep_delivered={keep_delivered!r}: seconds, 0 or more")
+        known = isinstance(durability, str) and durability in SYNCHRONOUS
+        checked("durability", durability, known, f"one of {', '.join(SYNCHRONOUS)}")
+        waits = is_number(busy_timeout) and busy_timeout > 0
+        checked("busy_timeout", busy_timeout, waits, "a number of seconds, more than 0")
+        keeps = is_number(keep_delivered) and keep_delivered >= 0
+        checked("keep_delivered", keep_delivered, keeps, "a number of seconds, 0 or more")
+        checked("path", path, isinstance(path, str | os.PathLike), "a file, such as 'audit.db'")
         if os.fspath(path) in ("", ":memory:"):
             raise ConfigurationError(f"outbox path {os.fspath(path)!r}: a file, such as 'audit.db'")
         self.path = Path(path).expanduser().absolute()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from auditbox.backoff import Backoff
-from auditbox.errors import ConfigurationError
+from auditbox.checks import checked, is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,16 @@ class Policy:
     refused_lanes: int = 10
 
     def __post_init__(self) -> None:
-        if self.on_unverifiable not in ("resend", "hold"):
-            raise ConfigurationError(f"on_unverifiable={self.on_unverifiable!r}: 'resend' or 'hold'")
+        for name in ("backoff", "pause"):
+            value = getattr(self, name)
+            checked(name, value, isinstance(value, Backoff), "a Backoff, such as Backoff(longest=30)")
+        verify, resend = self.verify_after, self.on_unverifiable
+        later = verify is None or (is_number(verify) and verify >= 0)
+        checked("verify_after", verify, later, "a number of seconds, 0 or more, or None")
+        checked("on_unverifiable", resend, resend in ("resend", "hold"), "'resend' or 'hold'")
         for name in ("give_up_after", "max_attempts", "failures", "refused_lanes"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: more than 0")
-        if self.verify_after is not None and not self.verify_after >= 0:
-            raise ConfigurationError(f"verify_after={self.verify_after!r}: seconds, 0 or more")
+            value = getattr(self, name)
+            checked(name, value, is_number(value) and value > 0, "a number, more than 0")
 
     @property
     def longest_wait(self) -> float:
