@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from auditbox.errors import OutboxError
-from auditbox.outbox import ending
+from auditbox.outbox import ending, forking
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -21,15 +21,29 @@ class Spill:
     """Keeps drafts until they can be appended; ``kept`` is what it holds.
 
     The documented exception from the promise: what is in here is lost with the process, and it is
-    delivered later than what was captured after it.
+    delivered later than what was captured after it. After a fork it stays with the parent.
     """
 
     def __init__(self, append: Callable[[Sequence[Draft]], None], size: int = 1000) -> None:
         self._append = append
         self._size = size
+        self._empty()
+        forking.register(self)
+        ending.register(self.end)
+
+    def _empty(self) -> None:
         self.kept: deque[Draft] = deque()
         self._lock = threading.Lock()
-        ending.register(self.end)
+
+    def before_fork(self) -> None:
+        """What is kept could not be stored: a fork does not wait for it."""
+
+    def after_fork_in_parent(self) -> None:
+        """It is stored here."""
+
+    def after_fork_in_child(self) -> None:
+        """What is kept is the parent's, or both sides would store it."""
+        self._empty()
 
     def keep(
         self,
@@ -57,7 +71,8 @@ class Spill:
 
     def retry(self) -> None:
         """Appends what is kept, oldest first; leaves it where it is if that still fails."""
-        if not self.kept or not self._lock.acquire(blocking=False):
+        lock = self._lock
+        if not self.kept or not lock.acquire(blocking=False):
             return
         try:
             while self.kept:
@@ -66,7 +81,7 @@ class Spill:
         except OutboxError:
             return
         finally:
-            self._lock.release()
+            lock.release()
 
     def end(self) -> None:
         """At the end of the process: tries once more, and says what is lost with it."""
