@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from auditbox import AuditTrail
-from auditbox.errors import OutboxFull
+import pytest
+
+from auditbox import AuditTrail, audited
+from auditbox.errors import OutboxBusy, OutboxFull
+from auditbox.outbox.base import Draft
+from auditbox.outbox.job import Interrupted
 
 ORDER = "ORD-1208-2301-8479"
 
@@ -46,3 +51,70 @@ def test_after_a_fork_what_waits_is_stored_by_the_parent_alone(tmp_path: Path) -
     ids = stored(trail.outbox.path)
     assert len(ids) == len(set(ids)) == 1 + 1 + 3
     assert ids[-3:] == kept
+
+
+def torn(append: Callable[[Sequence[Draft]], None], *, stores: bool) -> Callable[[Sequence[Draft]], None]:
+    """An append whose leader is torn after its commit, or before."""
+
+    def appended(drafts: Sequence[Draft]) -> None:
+        if stores:
+            append(drafts)
+        raise Interrupted
+
+    return appended
+
+
+def busy(_: object) -> None:
+    raise OutboxBusy
+
+
+@pytest.mark.parametrize("stores", [True, False])
+def test_an_action_whose_record_stays_in_doubt_is_recorded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stores: bool
+) -> None:
+    """It waits under its own id, and is looked for before it is stored."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+    trail.record("order.sent", object=ORDER)
+
+    @audited("order.approved", object=ORDER, trail=trail)
+    def approve() -> None:
+        pass
+
+    store = trail.outbox._store
+    with monkeypatch.context() as broken:
+        broken.setattr(trail, "_append_alone", lambda draft: False)
+        broken.setattr(store, "append", torn(store.append, stores=stores))
+        broken.setattr(store, "read", busy)
+        approve()
+    (kept,) = trail._spill.kept
+    assert (kept.id in stored(trail.outbox.path)) == stores
+    trail.record("order.sent", object=ORDER)
+    assert stored(trail.outbox.path)[1] == kept.id
+    assert len(stored(trail.outbox.path)) == 3
+    trail.close()
+
+
+@pytest.mark.parametrize("raised", [Interrupted, ZeroDivisionError])
+@pytest.mark.parametrize("stores", [True, False])
+def test_a_retry_that_is_interrupted_stores_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: type[Exception], stores: bool
+) -> None:
+    """By its leader's exception, or by one of its own thread, after the commit or before."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+    kept = [spill(trail) for _ in range(2)]
+    append = trail._spill._append
+
+    def interrupted(drafts: Sequence[Draft]) -> None:
+        if stores:
+            append(drafts)
+        raise raised
+
+    with monkeypatch.context() as broken:
+        broken.setattr(trail._spill, "_append", interrupted)
+        try:
+            trail._spill.retry()
+        except ZeroDivisionError:
+            assert raised is ZeroDivisionError
+    assert len(trail._spill.kept) == 2
+    trail.close()
+    assert stored(trail.outbox.path) == kept

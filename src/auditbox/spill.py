@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from auditbox.errors import OutboxError
 from auditbox.outbox import ending, forking
+from auditbox.outbox.job import Interrupted
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Draft
@@ -22,10 +23,20 @@ class Spill:
 
     The documented exception from the promise: what is in here is lost with the process, and it is
     delivered later than what was captured after it. After a fork it stays with the parent.
+
+    Args:
+        append: stores drafts.
+        append_missing: stores drafts unless they are stored already.
+        size: the most that it holds.
     """
 
-    def __init__(self, append: Callable[[Sequence[Draft]], None], size: int = 1000) -> None:
-        self._append = append
+    def __init__(
+        self,
+        append: Callable[[Sequence[Draft]], None],
+        append_missing: Callable[[Sequence[Draft]], None],
+        size: int = 1000,
+    ) -> None:
+        self._append, self._append_missing = append, append_missing
         self._size = size
         self._empty()
         forking.register(self)
@@ -33,6 +44,8 @@ class Spill:
 
     def _empty(self) -> None:
         self.kept: deque[Draft] = deque()
+        self._doubtful: set[str] = set()
+        """The ids of those of which it is not known whether they are stored."""
         self._lock = threading.Lock()
 
     def before_fork(self) -> None:
@@ -66,6 +79,8 @@ class Spill:
             why = "; ".join([reason, *(f"{field}: {cause}" for field, cause in (causes or {}).items())])
             logger.error("audit record of %s about %r is lost: %s", event, about, why)
             return
+        if isinstance(error, Interrupted):
+            self._doubtful.add(draft.id)
         self.kept.append(draft)
         logger.warning("audit record of %s about %r waits in memory: %s", event, about, reason)
 
@@ -76,12 +91,28 @@ class Spill:
             return
         try:
             while self.kept:
-                self._append((self.kept[0],))
+                draft = self.kept[0]
+                self._store(draft)
                 self.kept.popleft()
+                self._doubtful.discard(draft.id)
         except OutboxError:
             return
         finally:
             lock.release()
+
+    def _store(self, draft: Draft) -> None:
+        """Stores a draft; one of which it is in doubt whether it is stored is looked for first."""
+        if draft.id in self._doubtful:
+            self._append_missing((draft,))
+            return
+        self._doubtful.add(draft.id)  # until it is known: the exception of a signal handler may fall into it
+        try:
+            self._append((draft,))
+        except Interrupted:
+            raise
+        except OutboxError:
+            self._doubtful.discard(draft.id)
+            raise
 
     def end(self) -> None:
         """At the end of the process: tries once more, and says what is lost with it."""

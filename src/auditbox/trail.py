@@ -15,6 +15,7 @@ from auditbox.compose import Composer
 from auditbox.errors import OutboxError, OutboxFull, RecordError
 from auditbox.fields import RecordFields, check_known
 from auditbox.names import Events
+from auditbox.outbox.job import Interrupted
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.redaction import Redaction
 from auditbox.relay.policy import Policy
@@ -117,7 +118,7 @@ class AuditTrail:
         )
         # Before the worker: at the end, what these hold is stored first.
         self._turns = Turns(self._store, self._try_store)
-        self._spill = Spill(self.outbox.append)
+        self._spill = Spill(self.outbox.append, self.outbox.append_missing)
         self._worker = Worker(
             self.outbox,
             self._sink,
@@ -307,12 +308,17 @@ class AuditTrail:
         """Keeps, in memory and bounded, the record of an action that happened but could not be stored.
 
         It is retried before the next capture, by a flush and at the end of the process. Never raises: what
-        cannot be kept is logged with its event and object.
+        cannot be kept is logged with its event and object. What may be stored already keeps its id, and is
+        looked for before it is stored.
         """
         try:
-            draft = self._drafted(event, fields) if isinstance(error, OutboxError) else None
+            draft: Draft | None = None
+            if isinstance(error, Interrupted) and len(error.drafts) == 1:
+                draft = error.drafts[0]
+            elif isinstance(error, OutboxError):
+                draft = self._drafted(event, fields)
         except Exception as again:  # noqa: BLE001 - after the action nothing raises
-            error, draft = again, None
+            error = again
         outcome = fields.get("outcome")
         causes = outcome.get("unresolved") if isinstance(outcome, Mapping) else None
         self._spill.keep(draft, error, event, fields.get("object"), causes)

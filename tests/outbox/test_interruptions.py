@@ -8,13 +8,14 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from auditbox.errors import OutboxError
+from auditbox.errors import OutboxBusy, OutboxError
+from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import _INSPECTED
 from auditbox.outbox.job import Interrupted, Job
 from auditbox.outbox.sqlite import SqliteOutbox
@@ -330,6 +331,117 @@ def test_a_thread_at_the_end_of_its_stack_holds_no_other_up(make: Callable[..., 
         thread.join(60)
     assert [thread.is_alive() for thread in threads] == [False] * 3
     assert len(capture_in_threads(outbox, 2)) == 2
+
+
+class Torn:
+    """Stands before a store's append: its leader is torn each time, after the commit (True) or before."""
+
+    def __init__(self, append: Callable[[Sequence[Draft]], None], *committed: bool) -> None:
+        self._append, self._coming = append, list(committed)
+
+    def __call__(self, drafts: Sequence[Draft]) -> None:
+        tears = bool(self._coming)
+        if not tears or self._coming.pop(0):
+            self._append(drafts)
+        if tears:
+            raise Interrupted
+
+
+def in_order(outbox: SqliteOutbox) -> list[str]:
+    db = sqlite3.connect(f"file:{outbox.path}?mode=ro", uri=True)
+    ids = [id for (id,) in db.execute("SELECT id FROM entry ORDER BY seq")]
+    db.close()
+    return ids
+
+
+@pytest.mark.parametrize("committed", [[True], [False], [False, False], [False, True]])
+def test_what_an_interrupted_leader_leaves_in_doubt_is_stored_once(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch, committed: list[bool]
+) -> None:
+    """It is looked for before it is appended again; who waited for that leader need not know of it."""
+    drafts = [draft() for _ in range(3)]
+    monkeypatch.setattr(outbox._store, "append", Torn(outbox._store.append, *committed))
+    outbox.append(drafts)
+    assert in_order(outbox) == [one.id for one in drafts]
+
+
+def test_what_stays_in_doubt_is_said_with_what_it_is_about(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody can look either, or each attempt is interrupted; a later look finds out."""
+    drafts = [draft() for _ in range(3)]
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox._store, "append", Torn(outbox._store.append, *[False] * 4))
+        with pytest.raises(Interrupted) as interrupted:
+            outbox.append(drafts)
+    assert interrupted.value.drafts == drafts
+    assert in_order(outbox) == []
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox._store, "append", Torn(outbox._store.append, True))
+        broken.setattr(outbox._store, "read", busy)
+        with pytest.raises(Interrupted) as interrupted:
+            outbox.append(drafts)
+    outbox.append_missing(interrupted.value.drafts)
+    assert in_order(outbox) == [one.id for one in drafts]
+
+
+def busy(_: object) -> None:
+    raise OutboxBusy
+
+
+def test_the_exception_of_another_thread_that_falls_into_the_look_is_no_answer(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main thread, whose handlers raise, has led and done the look: it is done again."""
+    waits, read, looks = draft(), outbox._store.read, []
+
+    def looked(work: Callable[[sqlite3.Connection], object]) -> object:
+        looks.append(work)
+        if len(looks) == 1:
+            raise TimeLimit
+        return read(work)
+
+    monkeypatch.setattr(outbox._store, "append", Torn(outbox._store.append, True))
+    monkeypatch.setattr(outbox._store, "read", looked)
+    thread = threading.Thread(target=outbox.append, args=([waits],))
+    thread.start()
+    thread.join()
+    assert len(looks) == 2
+    assert in_order(outbox) == [waits.id]
+
+
+def test_who_waits_for_a_leader_that_is_torn_after_its_commit_is_stored_once(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole of it: the leader takes another thread's entry along, commits, and meets the exception."""
+    outbox.append([draft()])
+    combiner = outbox._store._combiner
+    commit, waits, returned = combiner._commit, draft("WAITS"), threading.Event()
+
+    def other() -> None:
+        outbox.append([waits])
+        returned.set()
+
+    thread = threading.Thread(target=other)
+
+    def torn(batch: list[Job]) -> None:
+        monkeypatch.setattr(combiner, "_commit", commit)
+        thread.start()
+        while not combiner._queue:
+            threading.Event().wait(0.001)
+        batch.append(combiner._queue.popleft())  # as if it had come a moment earlier
+        commit(batch)
+        for job in batch:
+            job.done = False  # and before it was told so
+        raise TimeLimit
+
+    monkeypatch.setattr(combiner, "_commit", torn)
+    leads = draft("LEADS")
+    with pytest.raises(TimeLimit):
+        outbox.append([leads])
+    thread.join()
+    assert returned.is_set()
+    assert in_order(outbox)[1:] == [leads.id, waits.id]
 
 
 def capture_in_threads(outbox: SqliteOutbox, count: int) -> list[str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Interrupted(OutboxBusy):
     """Interrupted by an exception of the thread that committed: it may or may not have been committed."""
 
+    drafts: Sequence[Draft] = ()
+    """What may have been appended; whoever stores it again looks for it first."""
+
 
 def is_the_threads_own(error: BaseException) -> bool:
     """Whether an error that came up in a job belongs to the thread that does it, and not to the job.

@@ -4,6 +4,9 @@ SELECT * FROM entry ORDER BY seq DESC LIMIT 1
 -- newest: the highest number ever given
 SELECT coalesce(max(seq), 0) FROM entry
 
+-- among_newest: whether one of the newest entries has this id (there is no index: each capture would pay for it)
+SELECT EXISTS (SELECT 1 FROM (SELECT id FROM entry ORDER BY seq DESC LIMIT ?) WHERE id = ?)
+
 -- append: one entry; the only statement of the capture path
 INSERT INTO entry (seq, id, lane, body, checksum) VALUES (?, ?, ?, ?, ?)
 

@@ -15,6 +15,7 @@ from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
 from auditbox.outbox import ballast, forking, pending, transitions, waiting, wal
 from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
 from auditbox.outbox.files import logger
+from auditbox.outbox.job import Interrupted
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.recovery import Reserved, reserve
 from auditbox.outbox.room import Room, full_disk
@@ -32,6 +33,10 @@ _PAGES, _VACUUMS = 32, 100
 a round of upkeep; captures take their turns in between."""
 _UNUSED = 64
 """Pages that may lie idle: giving them back costs more than they take."""
+_AMONG = 10_000
+"""The newest entries among which one is looked for that may have been stored a moment ago."""
+_TRIES = 3
+"""How often an append is begun that is interrupted each time."""
 SYNCHRONOUS = {"crash": "NORMAL", "power": "FULL", "none": "NORMAL"}
 """Durability in SQLite's words (sqlite.org/pragma.html#pragma_synchronous)."""
 
@@ -107,19 +112,47 @@ class SqliteOutbox:
         if self._behind and self._store.is_open and self._upkeep.write_behind(drafts):
             return
         try:
-            self._store.append(drafts)
+            self.append_now(drafts)
         except OutboxFull:
             self._room.left = 0  # what the relay may set free now is not for captures
             raise
-        self._upkeep.written()
 
     def _append_behind(self, draft: Draft) -> bool:
         return self._store.is_open and self._upkeep.write_behind((draft,))
 
     def append_now(self, drafts: Sequence[Draft]) -> None:
         """As append, never behind."""
-        self._store.append(drafts)
-        self._upkeep.written()
+        try:
+            self._store.append(drafts)
+        except Interrupted:
+            self.append_missing(drafts)
+        else:
+            self._upkeep.written()
+
+    def append_missing(self, drafts: Sequence[Draft]) -> None:
+        """As append, for drafts of which all are stored already, or none: looks for them first.
+
+        Among the newest entries only: it must be called soon.
+
+        Raises:
+            Interrupted: it is still not known; its ``drafts`` are these.
+        """
+        doubt = Interrupted()
+        doubt.drafts = drafts
+        wanted = (_AMONG, drafts[-1].id)
+        for _ in range(_TRIES):
+            try:
+                found = self._store.read(lambda db: db.execute(SQL["among_newest"], wanted).fetchone()[0])
+            except Interrupted:
+                continue
+            except OutboxError as error:
+                raise doubt from error
+            with suppress(Interrupted):
+                if not found:
+                    self._store.append(drafts)
+                self._upkeep.written()
+                return
+        raise doubt
 
     def try_append(self, drafts: Sequence[Draft]) -> bool:
         """As append, but False at once where it would wait for another writer or for the disk."""
