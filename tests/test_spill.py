@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from auditbox import AuditTrail, audited
+from auditbox import AuditMiddleware, AuditTrail, audited
 from auditbox.errors import OutboxBusy, OutboxFull
 from auditbox.outbox.base import Draft
 from auditbox.outbox.job import Interrupted
@@ -118,3 +121,76 @@ def test_a_retry_that_is_interrupted_stores_once(
     assert len(trail._spill.kept) == 2
     trail.close()
     assert stored(trail.outbox.path) == kept
+
+
+async def decorated(trail: AuditTrail, acted: list[int]) -> None:
+    @audited("order.approved", object=ORDER, trail=trail)
+    async def approve() -> None:
+        acted.append(1)
+
+    await approve()
+
+
+async def served(trail: AuditTrail, acted: list[int]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        acted.append(1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        pass
+
+    routes = {"POST /orders/{order}/approve": {"event": "order.approved", "object": "{order}"}}
+    scope = {"type": "http", "method": "POST", "path": f"/orders/{ORDER}/approve", "headers": []}
+    await AuditMiddleware(app, trail=trail, routes=routes)(scope, receive, send)
+
+
+async def called(trail: AuditTrail, acted: list[int]) -> None:
+    acted.append(1)
+    await trail.arecord("order.approved", object=ORDER)
+
+
+@pytest.mark.parametrize("act", [decorated, served, called])
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_record_of_a_cancelled_task_is_stored_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    act: Callable[[AuditTrail, list[int]], Coroutine[Any, Any, None]],
+    fails: bool,
+) -> None:
+    """Cancelled as it waits for another writer. Where its write fails, it waits in memory and is logged."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+    trail.record("order.sent", object=ORDER)
+    append, gate, acted = trail.outbox.append, threading.Event(), list[int]()
+
+    def late(drafts: Sequence[Draft]) -> None:
+        gate.wait(30)
+        if fails:
+            raise OutboxFull("no room")
+        append(drafts)
+
+    async def main() -> None:
+        task = asyncio.create_task(act(trail, acted))
+        while not acted:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.set()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(trail.outbox, "try_append", lambda drafts: False)
+        broken.setattr(trail.outbox, "append", late)
+        asyncio.run(main())
+        trail._turns.flush()
+    said = f"record of extensions.shop.order.approved about {ORDER!r} waits in memory: OutboxFull: no room"
+    assert caplog.text.count(said) == fails
+    assert len(trail._spill.kept) == fails
+    trail.close()
+    assert acted == [1]
+    assert len(stored(trail.outbox.path)) == 2

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 from auditbox import AuditTrail, audit_context
 from auditbox.errors import OutboxFull
 from auditbox.outbox.base import Draft
+from auditbox.outbox.job import Interrupted
 from auditbox.turns import _MOST, Turns
 from auditbox.uuid7 import uuid7
 
@@ -33,6 +38,7 @@ class Store:
         self.threads: list[int] = []
         self.free = True
         self.error: Exception | None = None
+        self.spilled: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
 
@@ -48,15 +54,23 @@ class Store:
             self.store(drafts)
         return self.free
 
+    def spill(self, one: Draft, error: Exception) -> None:
+        self.spilled.append(one.id)
+
     @property
     def ids(self) -> list[str]:
         return [id for batch in self.batches for id in batch]
 
 
-async def capture(turns: Turns) -> str:
-    made = draft()
+async def capture(turns: Turns, made: Draft | None = None) -> str:
+    """As AuditTrail.arecord."""
+    made = made or draft()
     if (stored := turns.append(made)) is not None:
-        await stored
+        try:
+            await stored
+        except BaseException as error:
+            turns.left(made, stored, error)
+            raise
     return made.id
 
 
@@ -67,7 +81,7 @@ def store() -> Store:
 
 @pytest.fixture
 def turns(store: Store) -> Turns:
-    return Turns(store.store, store.try_store)
+    return Turns(store.store, store.try_store, store.spill)
 
 
 def test_a_lone_capture_is_stored_at_once(store: Store, turns: Turns) -> None:
@@ -130,6 +144,115 @@ def test_what_a_cancelled_task_captured_is_stored(store: Store, turns: Turns, fr
 
     asyncio.run(main())
     assert len(set(store.ids)) == 5
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_what_a_cancelled_task_captured_is_spilled_where_it_cannot_be_stored(
+    store: Store, turns: Turns, free: bool
+) -> None:
+    """Nobody else learns of it; the others are told, and nothing is spilled for them."""
+    store.free, store.error = free, OutboxFull("no room")
+    made = [draft() for _ in range(5)]
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(capture(turns, one)) for one in made]
+        if free:  # nobody cancels the first: it is told at once
+            tasks.insert(0, asyncio.create_task(capture(turns)))
+        await asyncio.sleep(0)
+        for task in tasks[-3:]:
+            task.cancel()
+        raised = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in raised[-3:]] == [asyncio.CancelledError] * 3
+        assert {type(error) for error in raised[:-3]} == {OutboxFull}
+        while len(store.spilled) < 3:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert store.spilled == [one.id for one in made[-3:]]
+    assert store.ids == []
+
+
+def test_a_task_that_is_cancelled_before_it_is_told_of_a_failure_spills(store: Store, turns: Turns) -> None:
+    """The answer is there already; the cancellation takes its place."""
+    store.free, store.error = False, OutboxFull("no room")
+    made = draft()
+
+    async def main() -> None:
+        stored = turns.append(made)
+        assert stored is not None
+        task = asyncio.create_task(wait(stored))
+        stored.add_done_callback(lambda _: task.cancel())  # registered first, so called first
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def wait(stored: asyncio.Future[None]) -> None:
+        try:
+            await stored
+        except BaseException as error:
+            turns.left(made, stored, error)
+            raise
+
+    asyncio.run(main())
+    assert store.spilled == [made.id]
+
+
+def test_a_loop_that_was_closed_spills_what_cannot_be_stored(store: Store, turns: Turns) -> None:
+    """Whether it still waited for its turn, or a thread had it in hand when the loop was closed."""
+    loop = asyncio.new_event_loop()
+    made = [draft() for _ in range(4)]
+    store.free = False
+    store.gate.clear()
+    tasks = [loop.create_task(capture(turns, one)) for one in made]
+
+    async def turn() -> None:
+        await asyncio.sleep(0)
+
+    async def other() -> str:
+        return await capture(turns)
+
+    loop.run_until_complete(turn())
+    loop.run_until_complete(turn())
+    tasks.append(loop.create_task(capture(turns, last := draft())))
+    loop.run_until_complete(turn())
+    loop.close()
+    store.error = OutboxFull("no room")
+    store.gate.set()
+    turns.flush()
+    assert store.spilled == [one.id for one in (*made, last)]
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    del tasks, task
+    gc.collect()
+    assert len(store.spilled) == 5
+    store.error, store.free = None, True
+    assert [asyncio.run(other())] == store.ids
+
+
+def test_a_commit_waits_for_no_work_of_the_application(store: Store, turns: Turns) -> None:
+    """All threads of the loop's executor may be waiting for what is captured on the loop."""
+    store.free = False
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def work() -> str:
+            return asyncio.run_coroutine_threadsafe(capture(turns), loop).result(30)
+
+        return await asyncio.to_thread(work)
+
+    assert [asyncio.run(main())] == store.ids
+
+
+def test_what_is_in_doubt_is_told_to_each_with_its_own_draft(store: Store, turns: Turns) -> None:
+    """So that it can be looked for, whoever keeps it."""
+    store.free, store.error = False, Interrupted()
+    made = [draft() for _ in range(3)]
+
+    async def main() -> list[str | BaseException]:
+        return await asyncio.gather(*(capture(turns, one) for one in made), return_exceptions=True)
+
+    assert [getattr(error, "drafts", None) for error in asyncio.run(main())] == [(one,) for one in made]
 
 
 def test_each_caller_gets_an_exception_of_its_own(store: Store, turns: Turns) -> None:
@@ -227,9 +350,10 @@ def test_the_context_is_that_of_the_call(tmp_path: Path) -> None:
     assert [record.object.id for record in records] == [f"ORD-0000-0000-{number:04}" for number in range(50)]
 
 
-def test_a_fork_stores_what_waits_once(tmp_path: Path) -> None:
-    """By the parent; the child captures on a loop of its own."""
-    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+@pytest.mark.parametrize("durability", ["crash", "power"])
+def test_a_fork_stores_what_waits_once(tmp_path: Path, durability: str) -> None:
+    """By the parent; the child captures on a loop, and with a thread, of its own."""
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop", durability=durability)
 
     async def main() -> int:
         await trail.arecord("order.sent", object=ORDER)
@@ -270,17 +394,16 @@ def _in_child(trail: AuditTrail) -> int:
 def test_every_capture_is_stored_once_and_told_the_truth(plan: list[tuple[int, bool, bool, bool]]) -> None:
     """However turns, other writers, failures and cancellations fall together."""
     store = Store()
-    turns = Turns(store.store, store.try_store)
-    told: list[str] = []
+    turns = Turns(store.store, store.try_store, store.spill)
+    made: list[Draft] = []
 
-    async def one() -> None:
-        told.append(await capture(turns))
-
-    async def main() -> list[BaseException | None]:
-        tasks: list[asyncio.Task[None]] = []
+    async def main() -> list[str | BaseException]:
+        tasks: list[asyncio.Task[str]] = []
         for count, free, fails, cancels in plan:
             store.free, store.error = free, OutboxFull("no room") if fails else None
-            fresh = [asyncio.create_task(one()) for _ in range(count)]
+            drafts = [draft() for _ in range(count)]
+            made.extend(drafts)
+            fresh = [asyncio.create_task(capture(turns, one)) for one in drafts]
             await asyncio.sleep(0)
             if cancels:
                 fresh[-1].cancel()
@@ -290,7 +413,38 @@ def test_every_capture_is_stored_once_and_told_the_truth(plan: list[tuple[int, b
 
     outcomes = asyncio.run(main())
     turns.flush()
+    told = [one.id for one, outcome in zip(made, outcomes, strict=True) if outcome == one.id]
+    failed = [one.id for one, outcome in zip(made, outcomes, strict=True) if isinstance(outcome, OutboxFull)]
     assert len(store.ids) == len(set(store.ids))
     assert set(told) <= set(store.ids)
-    assert len(told) == outcomes.count(None)
-    assert all(isinstance(error, (OutboxFull, asyncio.CancelledError)) for error in outcomes if error)
+    assert sorted([*store.ids, *store.spilled, *failed]) == sorted(one.id for one in made)
+    assert all(isinstance(outcome, (str, OutboxFull, asyncio.CancelledError)) for outcome in outcomes)
+
+
+def test_the_thread_of_a_loop_does_not_outlive_its_process(tmp_path: Path) -> None:
+    """Idle or not, whether the loop was closed or is left running: what was captured is stored."""
+    program = """
+import asyncio, sys, threading, auditbox
+trail = auditbox.AuditTrail(sys.argv[1], extension="shop", durability="power")
+
+def capture():
+    return trail.arecord("order.sent", object="ORD-1208-2301-8479")
+
+asyncio.run(capture())
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+asyncio.run_coroutine_threadsafe(capture(), loop).result()
+for _ in range(3):
+    asyncio.run_coroutine_threadsafe(capture(), loop)
+stopped = asyncio.new_event_loop()
+task = stopped.create_task(capture())
+stopped.run_until_complete(asyncio.sleep(0))
+assert any(thread.name == "auditbox-aside" for thread in threading.enumerate())
+"""
+    path = tmp_path / "audit.db"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    with AuditTrail(path, extension="shop") as trail:
+        assert trail.status()["captured"] in range(3, 7)

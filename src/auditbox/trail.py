@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,7 +118,7 @@ class AuditTrail:
             busy_timeout=busy_timeout,
         )
         # Before the worker: at the end, what these hold is stored first.
-        self._turns = Turns(self._store, self._try_store)
+        self._turns = Turns(self._store, self._try_store, self._keep)
         self._spill = Spill(self.outbox.append, self.outbox.append_missing)
         self._worker = Worker(
             self.outbox,
@@ -264,7 +265,11 @@ class AuditTrail:
         if interception.interceptor is not None:
             interception.interceptor((draft,))
         elif (stored := self._turns.append(draft)) is not None:
-            await stored
+            try:
+                await stored
+            except BaseException as error:
+                self._turns.left(draft, stored, error)
+                raise
         return draft.id
 
     def _draft(self, record: Mapping[str, Any]) -> Draft:
@@ -293,6 +298,11 @@ class AuditTrail:
         if stored and self._worker.hungry:
             self._worker.notify()
         return stored
+
+    def _keep(self, draft: Draft, error: Exception) -> None:
+        """Keeps what a task has captured that waits for it no longer."""
+        record = json.loads(draft.body)
+        self._spill.keep(draft, error, record["event"], record["object"]["id"])
 
     def check_event(self, event: str) -> None:
         """Raises the RecordError that a capture of this event would meet: malformed, or undeclared."""
