@@ -34,6 +34,7 @@ def spill(trail: AuditTrail, error: Exception | None = None) -> str:
     return trail._spill.kept[-1].id
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_after_a_fork_what_waits_is_stored_by_the_parent_alone(tmp_path: Path) -> None:
     """The child drops its copy without a word about it, and captures as ever."""
     trail = AuditTrail(tmp_path / "audit.db", extension="shop")

@@ -350,6 +350,7 @@ def test_the_context_is_that_of_the_call(tmp_path: Path) -> None:
     assert [record.object.id for record in records] == [f"ORD-0000-0000-{number:04}" for number in range(50)]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 @pytest.mark.parametrize("durability", ["crash", "power"])
 def test_a_fork_stores_what_waits_once(tmp_path: Path, durability: str) -> None:
     """By the parent; the child captures on a loop, and with a thread, of its own."""
