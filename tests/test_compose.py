@@ -30,6 +30,35 @@ from auditbox.relay.relay import with_number
 ORDER = "ORD-1208-2301-8479"
 
 
+class Unprintable:
+    """A value whose repr fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class FailingZone(dt.tzinfo):
+    """A time zone that fails."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> dt.timedelta:
+        raise LookupError("no such zone")
+
+
+class Text(str):
+    """A text of a class of its own, as Django's SafeString and numpy's str_ are."""
+
+    __slots__ = ()
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - which formats itself as "Name.ORDER"
+    ORDER = ORDER
+    EVENT = "x.y"
+
+
+class Stricter(enum.StrEnum):
+    ORDER = ORDER
+
+
 def composer(**options: Any) -> Composer:
     return Composer(
         Events("shop", options.pop("events", None)), options.pop("redaction", Redaction()), **options
@@ -134,6 +163,11 @@ def test_the_callers_documents_are_not_touched() -> None:
         ({"occurred_at": "yesterday"}, "occurred_at='yesterday'"),
         ({"occurred_at": dt.datetime(2026, 1, 1)}, "time zone"),
         ({"request": "GET"}, "request='GET'"),
+        ({"object": Unprintable()}, "object=<unprintable Unprintable>"),
+        ({"summary": Unprintable()}, "summary=<unprintable Unprintable>: a text"),
+        ({"occurred_at": dt.datetime.max.replace(tzinfo=dt.timezone(-dt.timedelta(hours=5)))}, "UTC"),
+        ({"occurred_at": dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=5)))}, "UTC"),
+        ({"occurred_at": dt.datetime(2026, 1, 1, tzinfo=FailingZone())}, "UTC"),
     ],
 )
 def test_a_bad_value_is_named_with_its_rule(change: dict[str, Any], message: str) -> None:
@@ -142,6 +176,17 @@ def test_a_bad_value_is_named_with_its_rule(change: dict[str, Any], message: str
     with pytest.raises(RecordError) as caught:
         composer().draft("x.y", **fields)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("id", [Text(ORDER), Name.ORDER, Stricter.ORDER])
+def test_a_text_of_a_class_of_its_own_is_the_text(id: str) -> None:
+    """As object, in a mapping, by default, as lane; what is stored is not how the class formats itself."""
+    makes = composer(default_object=id)
+    for draft in (makes.draft("x.y", id), makes.draft("x.y", {"id": id}), makes.draft("x.y")):
+        assert wire(draft)["object"] == {"id": ORDER}
+        assert (type(draft.lane), draft.lane) == (str, ORDER)
+    assert type(makes.draft("x.y", ORDER, lane=id).lane) is str
+    assert wire(makes.draft(Name.EVENT, ORDER))["event"] == "extensions.shop.x.y"
 
 
 def test_a_record_without_an_object_says_three_ways_out() -> None:

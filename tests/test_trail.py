@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import auditbox
-from auditbox import AuditTrail, Backoff, Policy, audit_context
+from auditbox import AuditTrail, Backoff, Policy, audit_context, audited
 from auditbox.cli.status import why
 from auditbox.errors import (
     ConfigurationError,
@@ -312,6 +312,26 @@ def test_a_spill_is_bounded_and_says_what_it_loses(tmp_path: Path, caplog: pytes
     trail = AuditTrail(tmp_path / "audit.db", extension="shop")
     trail.spill(OutboxFull(), "order.approved", {"object": "nonsense"})
     assert "audit record of order.approved about 'nonsense' is lost" in caplog.text
+
+
+def test_a_lost_record_is_said_also_where_its_object_cannot_be_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line is there; nothing of the value's own code fails inside logging."""
+
+    class Unprintable:
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    trail = AuditTrail(tmp_path / "audit.db", extension="shop")
+
+    @audited("order.approved", object=lambda _call: Unprintable(), trail=trail)
+    def approve() -> str:
+        return "done"
+
+    assert approve() == "done"
+    assert "audit record of order.approved about '<unprintable" in caplog.text
+    assert "object=<unprintable" in caplog.text
 
 
 def test_status_says_how_things_stand(trail: AuditTrail) -> None:

@@ -163,14 +163,14 @@ class Composer:
 
     def _lane(self, lane: object) -> str:
         if isinstance(lane, str) and 0 < len(lane) <= 200:
-            lane = self._redaction.text(lane)
+            lane = self._redaction.text(str.__str__(lane))
             # SQLite stores no lone surrogate, and its functions take a NUL for the end.
             if "\0" not in lane and not LONE_SURROGATE.search(lane):
                 return lane
         raise RecordError("lane", lane, "a text of 1 to 200 characters that UTF-8 can hold, without NUL")
 
     def _object(self, given: Any, event: str) -> dict[str, Any]:
-        if type(given) is str:
+        if isinstance(given, str):
             return {"id": check_object_id(given)}
         if given is NO_OBJECT:
             return {**NO_OBJECT}
@@ -179,7 +179,7 @@ class Composer:
                 "object", None, f"{event} needs one: object=…, audit_context(object=…) or default_object=…"
             )
         about = _object_parts(given)
-        check_object_id(about.get("id", given))
+        about["id"] = check_object_id(about.get("id", given))
         return about
 
     def _own(self, actor: Any, request: Any, source: Any, outcome: Any) -> dict[str, Any]:
@@ -291,4 +291,9 @@ def _occurred(at: datetime) -> str:
         raise RecordError("occurred_at", at, "a datetime")
     if at.tzinfo is None:
         raise RecordError("occurred_at", at, "a datetime with a time zone, such as datetime.now(UTC)")
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except Exception as error:  # out of range, or a time zone that fails
+        if is_interruption(error):
+            raise
+        raise RecordError("occurred_at", at, "a datetime that exists in UTC, too") from error

@@ -62,15 +62,12 @@ class RecordError(AuditboxError, ValueError):
 
     Args:
         field: the field in the words of the caller, such as ``object`` or ``documents``.
-        value: what was given; its repr is shortened in the message.
+        value: what was given; the message shows it as :func:`shown` does.
         rule: what is asked of the field, and the way out.
     """
 
     def __init__(self, field: str, value: object, rule: str) -> None:
-        shown = repr(value)
-        if len(shown) > 120:
-            shown = shown[:117] + "..."
-        super().__init__(f"{field}={shown}: {rule}")
+        super().__init__(f"{field}={shown(value)}: {rule}")
         self.field, self.value, self.rule = field, value, rule
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -204,6 +201,15 @@ class RateLimited(ApiStatusError):
 
 class ServerError(ApiStatusError):
     """The Audit API failed (5xx)."""
+
+
+def shown(value: object) -> str:
+    """The value's repr, at most 120 characters of it, also where its ``__repr__`` fails."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - it is refused or lost, and that is what must be said
+        return f"<unprintable {type(value).__qualname__}>"
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def error_text(error: BaseException) -> str:

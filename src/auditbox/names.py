@@ -31,19 +31,23 @@ _SEGMENTS = re.compile(r"""[^.\s"'\\]+(?:\.[^.\s"'\\]+)*""")
 
 
 def check_object_id(value: object) -> str:
-    """The id itself, or a RecordError that names the form it must have."""
+    """The id itself, as a plain text, or a RecordError that names the form it must have."""
     if isinstance(value, str) and OBJECT_ID.fullmatch(value):
-        return value
+        return str.__str__(value)
     raise RecordError("object", value, "an object id looks like ORD-1208-2301-8479 (PREFIX-dddd-dddd…)")
 
 
 def full_event(event: object, extension: str | None = None) -> str:
     """The submitted form of an event: ``order.approved`` of ``shop`` is ``extensions.shop.order.approved``.
 
+    It is a plain text also where the event is of a class of its own, such as an Enum's, which may format
+    itself as something else.
+
     Raises:
         RecordError: the event has no dotted form, or is short and there is no extension to put before it.
     """
     if isinstance(event, str) and event.isprintable() and len(event) <= _LONGEST_EVENT:
+        event = str.__str__(event)
         if event.startswith("extensions."):
             if SUBMITTED_EVENT.fullmatch(event) and _SEGMENTS.fullmatch(event):
                 return event

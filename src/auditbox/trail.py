@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from auditbox import interception, settings
 from auditbox.checks import checked
 from auditbox.compose import Composer
-from auditbox.errors import OutboxError, OutboxFull, RecordError
+from auditbox.errors import OutboxError, OutboxFull, RecordError, shown
 from auditbox.fields import RecordFields, check_known
 from auditbox.names import Events
 from auditbox.outbox.job import Interrupted
@@ -331,7 +331,10 @@ class AuditTrail:
             error = again
         outcome = fields.get("outcome")
         causes = outcome.get("unresolved") if isinstance(outcome, Mapping) else None
-        self._spill.keep(draft, error, event, fields.get("object"), causes)
+        about = fields.get("object")
+        if about is not None and type(about) is not str:  # its repr may fail
+            about = shown(about)
+        self._spill.keep(draft, error, event, about, causes)
 
     def check(self) -> None:
         """Opens the outbox and asks the sink for its settings; raises on whatever is wrong.
