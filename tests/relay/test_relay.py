@@ -20,6 +20,7 @@ from auditbox.sinks.base import (
     Delivery,
     FakeSink,
     Later,
+    Missing,
     NotSent,
     Paused,
     Problem,
@@ -116,6 +117,81 @@ def test_a_remote_id_that_cannot_be_stored_as_it_is_holds_nothing_up(bench: Call
         lambda db: db.execute("SELECT remote_id FROM receipt ORDER BY seq").fetchall()
     )
     assert kept[:2] == [("AUD-?",), ("42",)]
+
+
+class Unprintable:
+    """What cannot be made a text."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (None, "returned None, which is no SendOutcome"),
+        ("200", "returned str, which is no SendOutcome"),
+        (Unprintable(), "returned Unprintable, which is no SendOutcome"),
+        (Missing(), "returned Missing, which is no SendOutcome"),
+        (Later(NO), "returned Later, which is no SendOutcome"),
+        (Sent(Unprintable()), "returned Sent, of which a part cannot be used: RuntimeError"),  # type: ignore[arg-type]
+        (Rejected(None), "returned Rejected, of which a part cannot be used"),  # type: ignore[arg-type]
+        (Paused(NO, None), "returned Paused, of which a part cannot be used"),  # type: ignore[arg-type]
+        (Paused(NO, "throttled", float("nan")), "returned Paused, of which a part cannot be used"),
+    ],
+)
+def test_an_outcome_that_is_none_is_in_doubt_and_concerns_its_entry_alone(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture, outcome: Any, said: str
+) -> None:
+    """The others are delivered, what came is named, and the entry is looked up before it is sent again."""
+    b = bench()
+    (odd,) = b.capture("A", outcomes=(outcome,))
+    others = b.capture("A", "B", "C")
+    b.run()
+    assert b.states() == {"verify": 1, "waiting": 1, "delivered": 2, "dead": 0}
+    assert f"{odd}: the sink's send {said}" in caplog.text
+    b.run(6.0)
+    assert b.states() == {"delivered": 4, "dead": 0}
+    assert sorted(b.sink.stored) == sorted([odd, *others])
+
+
+def test_a_look_up_that_comes_to_nothing_is_tried_again(bench: Callable[..., Bench]) -> None:
+    """Nothing is sent meanwhile: nobody knows whether the record is there."""
+
+    class Odd(FakeSink):
+        def verify(self, delivery: Delivery) -> VerifyOutcome:
+            looks.append(delivery.id)
+            odd: list[Any] = [None, Rejected(NO)]
+            return odd[len(looks) - 1] if len(looks) <= 2 else super().verify(delivery)  # type: ignore[no-any-return]
+
+    looks: list[str] = []
+    b = bench()
+    b.sink = Odd()
+    b.relay = b.new_relay()
+    b.capture("A", outcomes=(Unclear(NO),))
+    for _ in range(10):
+        b.run(5.0)
+    assert b.states() == {"delivered": 1, "dead": 0}
+    assert (len(b.sends), len(looks)) == (1, 3)
+
+
+@pytest.mark.parametrize("errors", [{1, 2}, b"1", Unprintable(), float("nan"), {("a",): {1}}])
+def test_a_problem_that_json_cannot_hold_is_kept_as_far_as_it_can(
+    bench: Callable[..., Bench], errors: Any
+) -> None:
+    """What the sink has meant counts: a dead letter, whatever its problem is made of."""
+    b = bench()
+    b.capture("A", outcomes=(Rejected(Problem("400", 400, errors=errors)),))
+    b.capture("A", outcomes=(Unclear(Problem("500", 500, errors=errors)),))
+    b.run()
+    assert b.states() == {"verify": 1, "delivered": 0, "dead": 1}
+    [(_, problem)] = b.dead
+    assert problem["reason"] == "400"
+    json.dumps(problem, allow_nan=False)
+    b.run(6.0)
+    assert b.states() == {"delivered": 1, "dead": 1}
 
 
 def test_everything_is_delivered_in_the_order_of_its_lane(bench: Callable[..., Bench]) -> None:

@@ -226,7 +226,8 @@ def test_a_close_with_a_request_in_flight_lets_the_next_relay_lead(start: Callab
     assert set(program.sink.stored) == {first, second}
 
 
-def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program]) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a fault of the sink's own"), SystemExit(3)])
+def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program], error: BaseException) -> None:
     """It should not; if it does, the entry is looked up like any other doubtful one."""
 
     class Raising(FakeSink):
@@ -235,7 +236,7 @@ def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program]) -> None
         def send(self, delivery: Delivery) -> SendOutcome:
             if not self.raised:
                 self.raised = True
-                raise RuntimeError("a fault of the sink's own")
+                raise error
             return super().send(delivery)
 
     program = start(Raising())

@@ -11,7 +11,7 @@ from auditbox.sinks.base import Delivery, Flight
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Claim
-    from auditbox.relay.relay import Outcome
+    from auditbox.relay.outcomes import Outcome
 
 
 class Flights:

@@ -46,12 +46,12 @@ class Judge:
         return cls(policy, sink.deadline + 5.0 if after is None else after, sink.destination)
 
     def settle(self, claim: Claim, outcome: SendOutcome | VerifyOutcome, now: Now) -> Settlement:
-        """The settlement of a claim whose attempt, or look-up, came to this."""
+        """The settlement of a claim whose attempt, or look-up, came to this (see outcomes.usable)."""
         seq = claim.entry.seq
         match outcome:
             case Sent(remote_id):
                 self._succeeded(now)
-                return Delivered(seq, _storable(remote_id), now.wall)
+                return Delivered(seq, remote_id, now.wall)
             case Missing():
                 return self._missing(seq)
             case Rejected(problem):
@@ -181,9 +181,3 @@ def _told(claim: Claim, problem: Problem) -> dict[str, Any]:
     """What is stored of a failure: the problem, and how often the entry has met a 500."""
     failures = (claim.error or {}).get("failures")
     return problem.to_json() if failures is None else {**problem.to_json(), "failures": failures}
-
-
-def _storable(remote_id: object) -> str | None:
-    """A remote id as text (a sink of the user's may give a number), and without halves of surrogates, which
-    JSON can hold and UTF-8 cannot."""
-    return None if remote_id is None else str(remote_id).encode(errors="replace").decode()

@@ -11,11 +11,11 @@ from auditbox.errors import Superseded
 from auditbox.outbox import clock
 from auditbox.outbox.base import Claim, Dead, NotFound, Now, Outbox, Settlement
 from auditbox.relay.judge import Judge
-from auditbox.sinks.base import Delivery, SendOutcome, Sink, VerifyOutcome
+from auditbox.relay.outcomes import Outcome, usable
+from auditbox.sinks.base import Delivery, Sink
 
 logger = logging.getLogger("auditbox.relay")
 
-Outcome = SendOutcome | VerifyOutcome
 POLL = 0.25
 """Seconds after which an append of another process is noticed at the latest."""
 LINGER = 0.001
@@ -115,7 +115,7 @@ class Relay:
         while self._done:
             claim, outcome = self._done.popleft()
             self.under_way -= 1
-            self._settlements.append(self.judge.settle(claim, outcome, now))
+            self._settlements.append(self.judge.settle(claim, usable(claim, outcome), now))
 
     def _something_due(self, now: Now) -> bool:
         if now.monotonic < self._look_at and not self._outbox.changed():

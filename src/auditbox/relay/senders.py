@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from auditbox.sinks.base import Later, Problem, Unclear
+from auditbox.relay.outcomes import in_doubt
 
 if TYPE_CHECKING:
     from auditbox.outbox.base import Claim
-    from auditbox.relay.relay import Outcome
+    from auditbox.relay.outcomes import Outcome
 
 logger = logging.getLogger("auditbox.relay")
 
@@ -71,7 +71,8 @@ class Senders:
         """Sinks do not raise; should one do so all the same, nobody knows how far it came."""
         try:
             return self._perform(claim)
-        except Exception as error:
+        except (
+            BaseException
+        ) as error:  # SystemExit, too: it would end the thread, and nobody else waits for it
             logger.exception("the sink failed on %s", claim.entry.id)
-            problem = Problem(f"the sink raised {type(error).__name__}")
-            return Unclear(problem) if claim.action == "send" else Later(problem)
+            return in_doubt(claim, f"the sink raised {type(error).__name__}")
