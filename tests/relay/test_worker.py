@@ -226,6 +226,53 @@ def test_a_close_with_a_request_in_flight_lets_the_next_relay_lead(start: Callab
     assert set(program.sink.stored) == {first, second}
 
 
+@pytest.mark.parametrize("stop", [lambda program: program.close(), lambda program: program.worker.stop(5.0)])
+@pytest.mark.parametrize("moment", ["send", "close"])
+def test_what_is_captured_while_the_relay_is_stopped_starts_one_afterwards(
+    start: Callable[..., Program], moment: str, stop: Callable[[Program], object]
+) -> None:
+    """As what is captured after it: in its last send, and when its thread has ended already."""
+    captured: list[str] = []
+
+    class Meanwhile(FakeSink):
+        def capture(self, now: str) -> None:
+            if now == moment and stopping.wait(5) and not captured:
+                draft = Draft(uuid7(), "B", BODY)
+                captured.append(draft.id)
+                program.outbox.append([draft])
+                if program.worker.hungry:  # as a trail does
+                    program.worker.notify()
+
+        def send(self, delivery: Delivery) -> SendOutcome:
+            sending.set()
+            self.capture("send")
+            return super().send(delivery)
+
+        def close(self) -> None:
+            self.capture("close")
+
+    sending, stopping = threading.Event(), threading.Event()
+    program = start(Meanwhile())
+    program.capture("A")
+    assert sending.wait(5)
+    threading.Timer(0.1, stopping.set).start()
+    stop(program)
+    deadline = time.monotonic() + 20
+    while captured[0] not in program.sink.stored and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert captured[0] in program.sink.stored
+
+
+def test_a_close_starts_nothing_again_of_itself(start: Callable[..., Program]) -> None:
+    """What is left stays for the next start; there is no thread until then."""
+    program = start(DownSink())
+    program.capture()
+    while program.worker.status()["waits"] is None:
+        time.sleep(0.01)
+    program.close()
+    assert threads() == []
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a fault of the sink's own"), SystemExit(3)])
 def test_a_sink_that_raises_loses_nothing(start: Callable[..., Program], error: BaseException) -> None:
     """It should not; if it does, the entry is looked up like any other doubtful one."""
