@@ -173,7 +173,26 @@ def test_the_token_is_stored_and_shown_nowhere(tmp_path: Path) -> None:
         ({"sink": 5}, "sink=5"),
         ({"sink": URL, "token": "a b"}, "token"),
         ({"sink": FakeSink(), "token": "x"}, "token="),
-        ({"extension": "a.b"}, "extension='a.b'"),
+        *(
+            ({"extension": bad}, f"extension={bad!r}: one name such as 'shop', without dots, blanks, quotes")
+            for bad in (
+                "a.b",
+                "",
+                "a b",
+                "a\u00a0b",
+                'sh"op',
+                "sh'op",
+                "sh\\op",
+                "a\0b",
+                "a\x7f",
+                "\ud800",
+                5,
+            )
+        ),
+        *(
+            ({"busy_timeout": bad}, f"busy_timeout={bad!r}: seconds, more than 0 and at most 86400")
+            for bad in (0, -1.0, float("inf"), float("nan"), 1e10, 10**400, None, "5")
+        ),
         ({"events": "order.approved"}, "events='order.approved'"),
         ({"events": {"order approved": "x"}}, "event='order approved'"),
         ({"durability": "eventual"}, "durability='eventual'"),

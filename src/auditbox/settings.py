@@ -18,14 +18,19 @@ T = TypeVar("T")
 
 TRANSPORTS = ("httpx", "fast")
 
-_EXTENSION = re.compile(r"[^.\s]+")
+_EXTENSION = re.compile(r"""[^.\s"'\\]+""")
 
 
 def extension(name: str | None) -> str | None:
     """The extension's name: one segment of an event."""
-    if name is None or (isinstance(name, str) and _EXTENSION.fullmatch(name)):
-        return name
-    raise ConfigurationError(f"extension={name!r}: one name without dots or spaces, such as 'shop'")
+    if name is None:
+        return None
+    if isinstance(name, str) and name.isprintable() and _EXTENSION.fullmatch(name):
+        return str.__str__(name)
+    raise ConfigurationError(
+        f"extension={name!r}: one name such as 'shop', without dots, blanks, quotes, backslashes and control "
+        "characters"
+    )
 
 
 def events(declared: Mapping[str, str] | Iterable[str] | None) -> dict[str, str] | None:

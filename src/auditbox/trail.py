@@ -43,7 +43,8 @@ class AuditTrail:
         path: the outbox, one SQLite file; made absolute here, once.
         sink: the Audit API's URL, a Sink, or None: capture only, another process relays.
         token: the API token, a Path to read it from (again after a 401), or a callable.
-        extension: put before short events: ``order.approved`` becomes ``extensions.<extension>.…``.
+        extension: put before short events: ``order.approved`` becomes ``extensions.<extension>.…``; one
+            name without dots, blanks, quotes, backslashes and control characters.
         events: the declared events with their titles; any other is then an UndeclaredEvent. A title is the
             summary of records that have none; the platform calls an event by its first record's summary.
         default_object: the object of records that name none.
@@ -55,7 +56,7 @@ class AuditTrail:
         max_bytes: the most that the outbox may take on disk; then OutboxFull.
         max_record_bytes: a larger record has its documents cut and marked.
         keep_delivered: seconds for which delivered entries are kept with their receipts.
-        busy_timeout: seconds for which a capture waits for its turn to write; then OutboxBusy.
+        busy_timeout: seconds for which a capture waits for its turn to write, at most a day; then OutboxBusy.
         fail_closed: decorator and middleware check before the action that the record can be stored,
             and the action does not happen if it cannot.
         policy: how the relay waits, retries and gives up.

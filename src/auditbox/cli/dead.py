@@ -174,7 +174,7 @@ def fix(
     if not story.intact:
         raise click.UsageError(f"{entry} is damaged: what it said is not known for certain; discard it")
     body = json.dumps(story.record).encode()
-    extension = extension or settings.from_environment(os.environ).get("extension")
+    extension = settings.extension(extension or settings.from_environment(os.environ).get("extension"))
     draft = _corrected(Entry(story.seq, story.id, story.lane, body), wanted, extension)
     outbox = delivery.open_outbox(path)
     try:

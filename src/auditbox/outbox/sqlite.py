@@ -37,6 +37,8 @@ _AMONG = 10_000
 """The newest entries among which one is looked for that may have been stored a moment ago."""
 _TRIES = 3
 """How often an append is begun that is interrupted each time."""
+_LONGEST_WAIT = 86400
+"""Seconds of ``busy_timeout``: a lock of the system takes no more than threading.TIMEOUT_MAX at a time."""
 SYNCHRONOUS = {"crash": "NORMAL", "power": "FULL", "none": "NORMAL"}
 """Durability in SQLite's words (sqlite.org/pragma.html#pragma_synchronous)."""
 
@@ -70,8 +72,8 @@ class SqliteOutbox:
     ) -> None:
         known = isinstance(durability, str) and durability in SYNCHRONOUS
         checked("durability", durability, known, f"one of {', '.join(SYNCHRONOUS)}")
-        waits = is_number(busy_timeout) and busy_timeout > 0
-        checked("busy_timeout", busy_timeout, waits, "a number of seconds, more than 0")
+        waits, bound = is_number(busy_timeout) and 0 < busy_timeout <= _LONGEST_WAIT, f"{_LONGEST_WAIT} (a day)"
+        checked("busy_timeout", busy_timeout, waits, f"seconds, more than 0 and at most {bound}")
         keeps = is_number(keep_delivered) and keep_delivered >= 0
         checked("keep_delivered", keep_delivered, keeps, "a number of seconds, 0 or more")
         checked("path", path, isinstance(path, str | os.PathLike), "a file, such as 'audit.db'")
