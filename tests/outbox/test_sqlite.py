@@ -646,3 +646,68 @@ while number < 500 or not os.path.exists(sys.argv[2]):
         print("begun", flush=True)
 print(number)
 """
+
+
+def _unraisable(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: told.append(said.exc_value))
+    return told
+
+
+def _fork() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_every_outbox_takes_part_in_a_fork_while_others_are_made(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may construct and drop outboxes at that moment."""
+    told, done = _unraisable(monkeypatch), threading.Event()
+    others = [SqliteOutbox(outbox.path) for _ in range(300)]
+
+    def make() -> None:
+        while not done.is_set():
+            SqliteOutbox(outbox.path)
+
+    makers = [threading.Thread(target=make) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for maker in makers:
+            maker.start()
+        for _ in range(20):
+            outbox.append([draft("A")])
+            _fork()
+            assert not outbox._store.is_open
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for maker in makers:
+            maker.join()
+    assert told == []
+    assert len(others) == 300
+
+
+def test_a_fork_whose_hook_fails_fails_for_nobody_else(
+    outbox: SqliteOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error is shown once, the other outboxes let go, and all of them go on."""
+    told, other = _unraisable(monkeypatch), SqliteOutbox(tmp_path / "other.db")
+
+    def hold() -> bool:
+        raise OverflowError
+
+    for one in (outbox, other):
+        one.append([draft("A")])
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox._store._combiner, "hold", hold)
+        _fork()
+    assert list(map(type, told)) == [OverflowError]
+    assert not other._store.is_open
+    for one in (outbox, other):
+        one.append([draft("A")])
+        one.close()

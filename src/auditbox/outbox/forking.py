@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from auditbox.encoding import importing
@@ -26,13 +26,14 @@ class Forkable(Protocol):
     def after_fork_in_child(self) -> None: ...
 
 
-_members: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_members: list[weakref.ref[Forkable]] = []
+"""A list, as a copy of it is made in one step, whoever registers meanwhile."""
 _held: list[Forkable] = []
 
 
 def register(member: Forkable) -> None:
     """From now on this one takes part in every fork, for as long as it lives."""
-    _members.add(member)
+    _members.append(weakref.ref(member, _members.remove))
 
 
 def under_way() -> bool:
@@ -49,20 +50,33 @@ def _before() -> None:
     _turn.acquire()
     importing.acquire()
     # What writes behind comes first: it writes into what the others close.
-    _held[:] = sorted(_members, key=lambda member: getattr(member, "last_before_fork", False))
-    for member in _held:
-        member.before_fork()
-    _wait_for_imports()
+    alive = [member for reference in list(_members) if (member := reference()) is not None]
+    _held[:] = sorted(alive, key=lambda member: getattr(member, "last_before_fork", False))
+    try:
+        _each(_held, lambda member: member.before_fork())
+    finally:
+        _wait_for_imports()
 
 
 def _after(action: Callable[[Forkable], None]) -> None:
     held, _held[:] = list(_held), []
     try:
-        for member in held:
-            action(member)
+        _each(held, action)
     finally:
         importing.release()
         _turn.release()
+
+
+def _each(members: Iterable[Forkable], action: Callable[[Forkable], None]) -> None:
+    """Of every member, also where that of another one raises, which the interpreter only shows."""
+    errors: list[Exception] = []
+    for member in members:
+        try:
+            action(member)
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _wait_for_imports() -> None:

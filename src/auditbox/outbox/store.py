@@ -50,7 +50,7 @@ class Store(Connected):
         self.last_before_fork = True
         self.upkeep: Upkeep | None = None
         """Told of what is appended alone."""
-        self._bound = bound
+        self._bound, self._held = bound, False
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
         forking.register(self)
@@ -164,12 +164,13 @@ class Store(Connected):
 
     def after_fork_in_parent(self) -> None:
         """Goes on; the next job opens the file again."""
-        if self._held:
+        held, self._held = self._held, False
+        if held:
             self._combiner.let_go()
 
     def after_fork_in_child(self) -> None:
         """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
-        self._pid, self._db, self._cursor = os.getpid(), None, None
+        self._pid, self._db, self._cursor, self._held = os.getpid(), None, None, False
         self._combiner = Combiner(self._commit, self._bound)
 
     # -- one batch ---------------------------------------------------------------------------------
