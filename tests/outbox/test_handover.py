@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from auditbox.outbox.base import Delivered, Now
+from auditbox.outbox.files import FileLock
 from auditbox.outbox.handover import FILES, WriterLock, noted
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.sqlite import SqliteOutbox
@@ -199,3 +201,36 @@ def test_after_an_orderly_restart_of_the_machine_nothing_is_in_doubt(
     second.close()
     first.close()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("kind", [FileLock, WriterLock])
+def test_a_lock_that_is_dropped_gives_its_descriptor_back(path: Path, kind: type[FileLock]) -> None:
+    """And the lock with it, unless another process shares it; one that was given back can be taken again."""
+    before = os.listdir("/dev/fd")
+    lock, other = kind(path), kind(path)
+    lock.acquire(1)
+    lock.forget()
+    lock.acquire(1)
+
+    def drop() -> None:
+        nonlocal lock
+        del lock
+
+    in_a_child(drop)
+    assert not other.try_acquire()
+    drop()
+    assert other.try_acquire()
+    del other
+    assert os.listdir("/dev/fd") == before
+
+
+def test_an_outbox_that_is_dropped_gives_its_descriptors_back(path: Path) -> None:
+    """A program that makes one for each of its tasks, and closes none, goes on for ever."""
+    before = os.listdir("/dev/fd")
+    for _ in range(20):
+        SqliteOutbox(path).append([draft()])
+    deadline = time.monotonic() + 20  # the upkeep's threads look at them now and then
+    while len(os.listdir("/dev/fd")) > len(before) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.05)
+    assert os.listdir("/dev/fd") == before

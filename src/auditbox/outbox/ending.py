@@ -15,13 +15,15 @@ from weakref import WeakMethod
 LONGEST = 5.0
 """Seconds that the end of the process waits for delivery."""
 
-_actions: list[WeakMethod[Callable[[], object]]] = []
+_actions: dict[int, WeakMethod[Callable[[], object]]] = {}
+"""By the references' ids: to find one that is gone in a list would take all the longer the more there are."""
 _deadline: float | None = None
 
 
 def register(action: Callable[[], object]) -> None:
     """This bound method is called at the end, if its object still lives; in the order of registration."""
-    _actions.append(WeakMethod(action, _actions.remove))
+    reference = WeakMethod(action, lambda gone: _actions.pop(id(gone), None))
+    _actions[id(reference)] = reference
 
 
 def has_begun() -> bool:
@@ -37,7 +39,7 @@ def remaining() -> float:
 def _end() -> None:
     global _deadline
     _deadline = time.monotonic() + LONGEST
-    for action in [reference() for reference in _actions]:
+    for action in [reference() for reference in list(_actions.values())]:
         if action is not None:
             action()
 

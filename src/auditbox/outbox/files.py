@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from auditbox.errors import NotAnOutbox, OutboxBusy, OutboxUnusable
@@ -130,12 +131,22 @@ class FileLock:
     """An operating-system lock on a file beside the outbox (``flock``); the kernel frees it when we die.
 
     Between processes it stands in front of SQLite's own lock, whose busy handler is not fair. A child of a
-    fork must :meth:`forget` it: unlocking would unlock the parent, who shares the descriptor.
+    fork must :meth:`forget` it: unlocking would unlock the parent, who shares the descriptor. One that is
+    dropped gives its descriptor back, too.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor: int | None = None
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """As :meth:`forget`, also where the interpreter has let go of the modules already."""
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            try:  # noqa: SIM105 - suppress is a module's name, and may be gone
+                close(descriptor)
+            except OSError:  # a program that became a daemon has closed it
+                pass
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free."""

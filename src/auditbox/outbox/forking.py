@@ -26,14 +26,15 @@ class Forkable(Protocol):
     def after_fork_in_child(self) -> None: ...
 
 
-_members: list[weakref.ref[Forkable]] = []
-"""A list, as a copy of it is made in one step, whoever registers meanwhile."""
+_members: dict[int, weakref.ref[Forkable]] = {}
+"""By the references' ids. A list of them is made in one step, whoever registers or goes meanwhile."""
 _held: list[Forkable] = []
 
 
 def register(member: Forkable) -> None:
     """From now on this one takes part in every fork, for as long as it lives."""
-    _members.append(weakref.ref(member, _members.remove))
+    reference = weakref.ref(member, lambda gone: _members.pop(id(gone), None))
+    _members[id(reference)] = reference
 
 
 def under_way() -> bool:
@@ -50,7 +51,7 @@ def _before() -> None:
     _turn.acquire()
     importing.acquire()
     # What writes behind comes first: it writes into what the others close.
-    alive = [member for reference in list(_members) if (member := reference()) is not None]
+    alive = [member for reference in list(_members.values()) if (member := reference()) is not None]
     _held[:] = sorted(alive, key=lambda member: getattr(member, "last_before_fork", False))
     try:
         _each(_held, lambda member: member.before_fork())
