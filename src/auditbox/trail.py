@@ -368,7 +368,7 @@ class AuditTrail:
     def close(self, timeout: float = 5.0) -> Flushed:
         """Delivers what it can within the timeout, then stops the relay and closes the outbox.
 
-        What is left stays in the outbox for the next start. A capture after close opens it again.
+        What is left stays in the outbox for the next start. A capture meanwhile, or later, opens it again.
         """
         self._turns.flush()
         self._spill.retry()

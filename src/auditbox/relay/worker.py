@@ -124,8 +124,8 @@ class Worker:
             return
         if not self._start_lock.acquire(blocking=False):
             return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
-        self._late, term = False, self._term
         try:
+            self._late, term = False, self._term
             if term.thread is None:
                 # Known before it runs: an exception out of a signal handler must not start a second one.
                 term.thread = threading.Thread(
