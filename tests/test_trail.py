@@ -190,7 +190,10 @@ def test_the_token_is_stored_and_shown_nowhere(tmp_path: Path) -> None:
             )
         ),
         *(
-            ({"busy_timeout": bad}, f"busy_timeout={bad!r}: seconds, more than 0 and at most 86400")
+            (
+                {"busy_timeout": bad},
+                f"busy_timeout={bad!r}: a number of seconds, more than 0 and at most 86400",
+            )
             for bad in (0, -1.0, float("inf"), float("nan"), 1e10, 10**400, None, "5")
         ),
         ({"events": "order.approved"}, "events='order.approved'"),

@@ -72,8 +72,13 @@ class SqliteOutbox:
     ) -> None:
         known = isinstance(durability, str) and durability in SYNCHRONOUS
         checked("durability", durability, known, f"one of {', '.join(SYNCHRONOUS)}")
-        waits, bound = is_number(busy_timeout) and 0 < busy_timeout <= _LONGEST_WAIT, f"{_LONGEST_WAIT} (a day)"
-        checked("busy_timeout", busy_timeout, waits, f"seconds, more than 0 and at most {bound}")
+        waits = is_number(busy_timeout) and 0 < busy_timeout <= _LONGEST_WAIT
+        checked(
+            "busy_timeout",
+            busy_timeout,
+            waits,
+            f"a number of seconds, more than 0 and at most {_LONGEST_WAIT} (a day)",
+        )
         keeps = is_number(keep_delivered) and keep_delivered >= 0
         checked("keep_delivered", keep_delivered, keeps, "a number of seconds, 0 or more")
         checked("path", path, isinstance(path, str | os.PathLike), "a file, such as 'audit.db'")
