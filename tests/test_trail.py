@@ -352,7 +352,7 @@ def test_a_lost_record_is_said_also_where_its_object_cannot_be_shown(
         return "done"
 
     assert approve() == "done"
-    assert "audit record of order.approved about '<unprintable" in caplog.text
+    assert "audit record of order.approved about <unprintable" in caplog.text
     assert "object=<unprintable" in caplog.text
 
 

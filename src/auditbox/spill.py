@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from auditbox.errors import OutboxError
+from auditbox.errors import OutboxError, error_text, shown
 from auditbox.outbox import ending, forking
 from auditbox.outbox.job import Interrupted
 
@@ -74,15 +74,15 @@ class Spill:
             event, about: the record's event and object, for the log.
             causes: by their fields, why values of the record could not be found out.
         """
-        reason = f"{type(error).__name__}: {error}"
+        reason, thing = error_text(error), shown(about)
         if draft is None or len(self.kept) >= self._size:
             why = "; ".join([reason, *(f"{field}: {cause}" for field, cause in (causes or {}).items())])
-            logger.error("audit record of %s about %r is lost: %s", event, about, why)
+            logger.error("audit record of %s about %s is lost: %s", event, thing, why)
             return
         if isinstance(error, Interrupted):
             self._doubtful.add(draft.id)
         self.kept.append(draft)
-        logger.warning("audit record of %s about %r waits in memory: %s", event, about, reason)
+        logger.warning("audit record of %s about %s waits in memory: %s", event, thing, reason)
 
     def retry(self) -> None:
         """Appends what is kept, oldest first; leaves it where it is if that still fails."""

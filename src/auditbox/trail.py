@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from auditbox import interception, settings
 from auditbox.checks import checked
 from auditbox.compose import Composer
-from auditbox.errors import OutboxError, OutboxFull, RecordError, shown
+from auditbox.errors import OutboxError, OutboxFull, RecordError
 from auditbox.fields import RecordFields, check_known
 from auditbox.names import Events
 from auditbox.outbox.job import Interrupted
@@ -206,7 +206,7 @@ class AuditTrail:
             interception.interceptor((draft,))
         elif self._spill.kept or not self._append_alone(draft):
             self._store((draft,))
-        elif self._worker.hungry:
+        elif self._worker.term.hungry:
             self._worker.notify()
         return draft.id
 
@@ -296,7 +296,7 @@ class AuditTrail:
 
     def _try_store(self, drafts: Sequence[Draft]) -> bool:
         stored = not self._spill.kept and self.outbox.try_append(drafts)
-        if stored and self._worker.hungry:
+        if stored and self._worker.term.hungry:
             self._worker.notify()
         return stored
 
@@ -332,10 +332,7 @@ class AuditTrail:
             error = again
         outcome = fields.get("outcome")
         causes = outcome.get("unresolved") if isinstance(outcome, Mapping) else None
-        about = fields.get("object")
-        if about is not None and type(about) is not str:  # its repr may fail
-            about = shown(about)
-        self._spill.keep(draft, error, event, about, causes)
+        self._spill.keep(draft, error, event, fields.get("object"), causes)
 
     def check(self) -> None:
         """Opens the outbox and asks the sink for its settings; raises on whatever is wrong.

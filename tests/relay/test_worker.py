@@ -240,7 +240,7 @@ def test_what_is_captured_while_the_relay_is_stopped_starts_one_afterwards(
                 draft = Draft(uuid7(), "B", BODY)
                 captured.append(draft.id)
                 program.outbox.append([draft])
-                if program.worker.hungry:  # as a trail does
+                if program.worker.term.hungry:  # as a trail does
                     program.worker.notify()
 
         def send(self, delivery: Delivery) -> SendOutcome:
@@ -435,7 +435,7 @@ def test_why_delivery_waits_for_its_outbox_is_said_once(
     start: Callable[..., Program], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And not at every try, until the reason is another one or it has gone on in between."""
-    monkeypatch.setattr("auditbox.relay.worker.ELECTION", 0.01)
+    monkeypatch.setattr("auditbox.relay.leader.ELECTION", 0.01)
     program, tries = start(), iter(["locked", "locked", "full", "", "full"])
     program.capture()
     assert program.worker.flush(5)

@@ -1,4 +1,4 @@
-"""The relay's thread: elects itself, repeats ``step``, survives forks, and ends in good order."""
+"""The life of the relay's threads: started by captures, one at a time, across forks, ended in good order."""
 
 from __future__ import annotations
 
@@ -9,27 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from auditbox.errors import AuditboxError, NotAnOutbox, OutboxError, Superseded, WrongDestination
+from auditbox.errors import AuditboxError, NotAnOutbox, WrongDestination
 from auditbox.outbox import ending, forking, waiting
-from auditbox.outbox.base import Now
 from auditbox.outbox.files import FileLock
-from auditbox.outbox.job import Interrupted
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.sqlite import SqliteOutbox
-from auditbox.outbox.wake import Wake
-from auditbox.relay.flights import Flights
 from auditbox.relay.judge import Judge
+from auditbox.relay.leader import Leader, Term
 from auditbox.relay.policy import Policy
-from auditbox.relay.relay import Relay
-from auditbox.relay.senders import Senders
-from auditbox.sinks.base import Flight, Sink
+from auditbox.sinks.base import Sink
 
 logger = logging.getLogger("auditbox.relay")
-
-ELECTION = 1.0
-"""Seconds between attempts to become the relay while another process is."""
-_LONGEST_REST = 30.0
-_MOMENT = 0.02
 
 
 class Flushed(NamedTuple):
@@ -44,24 +34,6 @@ class Flushed(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.pending == 0 and self.dead == 0
-
-
-class _Term:
-    """What belongs to one thread of a worker: the next has its own, as it may begin before this one ends."""
-
-    __slots__ = ("fails", "hungry", "leads", "lock", "stopping", "thread", "wake")
-
-    def __init__(self, lock: FileLock, *, hungry: bool) -> None:
-        self.lock, self.hungry = lock, hungry
-        self.thread: threading.Thread | None = None
-        self.wake, self.stopping = Wake(), threading.Event()
-        self.leads = False
-        self.fails: str | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self.thread is not None and self.thread.is_alive()
 
 
 class Worker:
@@ -80,38 +52,39 @@ class Worker:
         on_dead_letter: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         self._outbox, self._sink = outbox, sink
-        self._judge = Judge.for_sink(policy, sink) if sink is not None else None
-        self._concurrency, self._on_dead_letter = concurrency, on_dead_letter
+        self._judge: Judge | None = None
+        self._leader: Leader | None = None
+        if sink is not None:
+            self._judge = Judge.for_sink(policy, sink)
+            self._leader = Leader(
+                outbox, sink, self._judge, concurrency=concurrency, on_dead_letter=on_dead_letter
+            )
         self._start_lock = threading.Lock()
         self._as_new()
         forking.register(self)
         ending.register(self.end)
 
     def _as_new(self) -> None:
-        self._term = self._new_term()
-        self._retired: list[_Term] = []
+        self.term = self._new_term()
+        """Of the thread that relays, or is to start with the next capture."""
+        self._retired: list[Term] = []
         """Of which a thread may still live."""
-        self._stops: list[_Term] = []
+        self._stops: list[Term] = []
         """Those that are being stopped now: no other one starts until they are."""
         self._late = False
         """Whether something was captured while one was being stopped, for which one is to start then."""
 
-    def _new_term(self) -> _Term:
-        return _Term(FileLock(self._outbox.relay_lock), hungry=self._sink is not None)
-
-    @property
-    def hungry(self) -> bool:
-        """Whether :meth:`notify` is to be called of what is appended."""
-        return self._term.hungry
+    def _new_term(self) -> Term:
+        return Term(FileLock(self._outbox.relay_lock), hungry=self._sink is not None)
 
     # -- called by whoever captures ------------------------------------------------------------------
 
     def notify(self) -> None:
         """Something was appended: wakes the relay, or starts its thread.
 
-        Needed only while it is ``hungry``: not while it is busy, or another process relays.
+        Needed only while ``term.hungry``: not while it is busy, or another process relays.
         """
-        term = self._term
+        term = self.term
         if term.thread is None:
             self.start()
         elif term.hungry:
@@ -120,17 +93,16 @@ class Worker:
 
     def start(self) -> None:
         """Starts the thread, if there is a sink and none runs yet; where one is being stopped, after that."""
-        if self._sink is None or ending.has_begun() or self._is_late():
+        if self._leader is None or ending.has_begun() or self._is_late():
             return
         if not self._start_lock.acquire(blocking=False):
             return  # whoever has the lock is starting it, perhaps this very thread under a signal handler
         try:
-            self._late, term = False, self._term
+            self._late, term = False, self.term
             if term.thread is None:
                 # Known before it runs: an exception out of a signal handler must not start a second one.
-                term.thread = threading.Thread(
-                    target=self._run, args=(term,), name="auditbox-relay", daemon=True
-                )
+                run = self._leader.run
+                term.thread = threading.Thread(target=run, args=(term,), name="auditbox-relay", daemon=True)
                 term.thread.start()
         except RuntimeError:  # the interpreter is going down: the next start delivers
             term.thread = None
@@ -138,7 +110,7 @@ class Worker:
             return
         finally:
             self._start_lock.release()
-        if term is not self._term:  # it was stopped meanwhile, perhaps before it was there
+        if term is not self.term:  # it was stopped meanwhile, perhaps before it was there
             self.start()
 
     def _is_late(self) -> bool:
@@ -151,21 +123,21 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether this process or another one relays this outbox now."""
-        return self._term.alive or is_held(self._outbox.relay_lock)
+        return self.term.alive or is_held(self._outbox.relay_lock)
 
     @property
     def leads(self) -> bool:
         """Whether this process is the one that relays now."""
-        return self._term.leads
+        return self.term.leads
 
     def flush(self, timeout: float) -> Flushed:
         """Waits until what was captured before the call is settled; see AuditTrail.flush."""
-        return self._flush(self._term, time.monotonic() + timeout)
+        return self._flush(self.term, time.monotonic() + timeout)
 
-    def _flush(self, term: _Term, deadline: float, *, until_paused: bool = False) -> Flushed:
+    def _flush(self, term: Term, deadline: float, *, until_paused: bool = False) -> Flushed:
         upto = self._outbox.last_seq()
         first = pending, dead = self._outbox.unsettled(upto)
-        if pending and term is self._term:
+        if pending and term is self.term:
             self.notify()
         elif pending:
             term.wake.set()
@@ -201,7 +173,7 @@ class Worker:
     def end(self) -> None:
         """At the end of the process: as close, within the time that is left; the next start goes on."""
         try:
-            if self._term.thread is not None:
+            if self.term.thread is not None:
                 self.close(ending.remaining())
             else:
                 self._outbox.close()
@@ -223,13 +195,13 @@ class Worker:
             self._end(term, timeout)
 
     @contextmanager
-    def _stopped(self) -> Iterator[_Term]:
+    def _stopped(self) -> Iterator[Term]:
         """The thread's term, which is over: what is captured from here on starts the next one afterwards."""
-        term = self._term
+        term = self.term
         try:
             self._stops.append(term)
             self._retired = [one for one in self._retired if one.alive] + [term]
-            self._term = self._new_term()
+            self.term = self._new_term()
             yield term
         finally:
             if term in self._stops:
@@ -237,7 +209,7 @@ class Worker:
             if self._late and not self._stops:
                 self.start()
 
-    def _end(self, term: _Term, timeout: float) -> None:
+    def _end(self, term: Term, timeout: float) -> None:
         thread = term.thread
         term.stopping.set()
         term.wake.set()
@@ -256,124 +228,10 @@ class Worker:
 
     def after_fork_in_child(self) -> None:
         """Closes, never unlocks, the copy of the parent's lock; starts its own thread when it captures."""
-        for term in (self._term, *self._retired):
+        for term in (self.term, *self._retired):
             term.lock.forget()
         self._start_lock = threading.Lock()
         self._as_new()
-
-    # -- the thread ----------------------------------------------------------------------------------
-
-    def _run(self, term: _Term) -> None:
-        stopping, lock = term.stopping, term.lock
-        while not stopping.is_set():
-            try:
-                # Whoever asks whether somebody relays holds the lock for a moment, too.
-                if lock.try_acquire() or (not stopping.wait(_MOMENT) and lock.try_acquire()):
-                    try:
-                        self._lead(term)
-                    finally:
-                        lock.release()
-                else:
-                    stopping.wait(ELECTION)
-            except (AuditboxError, OSError) as error:
-                term.fails = f"the relay fails: {error}"
-                logger.warning("delivery stands still: %s", error)
-                stopping.wait(ELECTION)
-            except Exception as error:
-                term.fails = f"the relay fails: {type(error).__name__}: {error}"
-                logger.exception("the relay failed; it starts over")
-                stopping.wait(ELECTION)
-        lock.forget()
-
-    def _lead(self, term: _Term) -> None:
-        """Relays until it is stopped, superseded, or has nothing to offer but a token that is refused."""
-        assert self._sink is not None
-        assert self._judge is not None
-        relay = Relay(
-            self._outbox,
-            self._sink,
-            self._judge,
-            concurrency=self._concurrency,
-            dispatch=lambda claim: carrier.dispatch(claim),  # noqa: PLW0108 - made below
-            on_dead_letter=self._on_dead_letter,
-        )
-        senders = Senders(self._concurrency, relay.perform, self._receiver(relay, term.wake))
-        flights = self._flights(relay, senders, term.wake)
-        carrier: Senders | Flights = flights or senders
-        relay.take_over(self._now())
-        term.leads = True
-        try:
-            self._repeat(relay, term, flights.wait if flights else term.wake.wait)
-        except Superseded:
-            logger.info("another relay has taken over outbox %s", self._outbox.path)
-        except Interrupted:
-            logger.info("it is not known what was claimed: taking over anew")
-        finally:
-            term.hungry = term.leads = False
-            term.wake.also = None
-            self._finish(relay, senders, flights)
-
-    def _receiver(self, relay: Relay, wake: Wake) -> Callable[..., None]:
-        def done(claim: Any, outcome: Any) -> None:
-            if relay.done(claim, outcome):
-                wake.set()
-
-        return done
-
-    def _flights(self, relay: Relay, senders: Senders, wake: Wake) -> Flights | None:
-        """Where the sink can send on the relay's own thread: what this thread then waits on."""
-        offered: Callable[[], Flight | None] | None = getattr(self._sink, "flight", None)
-        flight = offered() if offered is not None else None
-        if flight is None:
-            return None
-        wake.also = flight.wake
-        return Flights(flight, senders, relay.delivery, relay.done)
-
-    def _repeat(self, relay: Relay, term: _Term, wait: Callable[[float], None]) -> None:
-        said = ""
-        while not term.stopping.is_set():
-            woken = term.wake.is_set()
-            term.wake.clear()
-            term.hungry = True  # before the step looks: what is appended after it looked wakes us
-            if woken:
-                relay.wake()
-            try:
-                pause, why = relay.step(self._now()), ""
-                term.fails = None
-            except (Superseded, Interrupted):
-                raise
-            except OutboxError as error:
-                pause, why = ELECTION, str(error)
-                term.fails = f"the relay fails: {why}"
-            if why and why != said:
-                logger.warning("delivery waits for its outbox: %s", why)
-            said = why
-            if self._sink is not None:
-                self._sink.abort_overdue()
-            term.hungry = relay.hungry
-            if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
-                return self._rest(relay, term)
-            wait(pause)
-        return None
-
-    def _rest(self, relay: Relay, term: _Term) -> None:
-        """Our token is refused: another process, with a better one, may lead meanwhile."""
-        term.lock.release()
-        term.stopping.wait(min(_LONGEST_REST, max(ELECTION, relay.judge.breaker.remaining(time.monotonic()))))
-
-    def _finish(self, relay: Relay, senders: Senders, flights: Flights | None) -> None:
-        """Gives what is in flight a moment to end, and settles it."""
-        if flights is not None:
-            flights.close(timeout=1.0)
-        senders.stop(timeout=1.0)
-        try:
-            relay.settle(self._now())
-        except OutboxError as error:
-            logger.info("what was in flight is looked up by the next relay: %s", error)
-
-    def _now(self) -> Now:
-        assert self._sink is not None
-        return Now(time.time(), time.monotonic(), self._sink.clock())
 
     # -- looking -------------------------------------------------------------------------------------
 
@@ -382,7 +240,7 @@ class Worker:
         depth = self._outbox.depth()
         breaker = self._judge.breaker if self._judge is not None else None
         oldest, alive = depth.oldest_pending, self.alive
-        paused = self._term.fails or (breaker.reason if breaker is not None else None)
+        paused = self.term.fails or (breaker.reason if breaker is not None else None)
         return {
             "outbox": str(self._outbox.path),
             "destination": self._outbox.destination,
