@@ -269,8 +269,11 @@ def test_a_close_starts_nothing_again_of_itself(start: Callable[..., Program]) -
     program.capture()
     while program.worker.status()["waits"] is None:
         time.sleep(0.01)
+    before = program.worker.term.thread
     program.close()
-    assert threads() == []
+    assert before is not None
+    assert not before.is_alive()
+    assert program.worker.term.thread is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault of the sink's own"), SystemExit(3)])
