@@ -3,8 +3,9 @@
     python -m benchmarks.backlog [--count 100000] [--transport fast] [--json FOLDER] [--svg FILE]
 
 An outbox with so many captured records (the goals are set for 1,000,000) of 1,000 objects is drained by a
-process of its own to a lean server. That process measures each claim, its memory beyond an idle relay's, and
-the rate in every tenth of the way. Delivered entries are not kept (``keep_delivered=0``), so that the file
+process of its own to a lean server. That process measures what claims take (with the receipts that are put on
+record on the way), its memory beyond an idle relay's, and the rate in every tenth of the way.
+Delivered entries are not kept (``keep_delivered=0``), so that the file
 can shrink. An idle relay's memory is that of the same process before its first record.
 
     python -m benchmarks.backlog --count 1000000 --outbox FILE
@@ -26,6 +27,7 @@ from statistics import median
 from typing import Any
 
 from auditbox import AuditTrail
+from auditbox.relay.window import Window
 from benchmarks.bars import Bars
 from benchmarks.capture import DOCUMENTS
 from benchmarks.delivery import TOKEN
@@ -59,17 +61,16 @@ def fill(path: Path, count: int) -> None:
 
 def drain(path: Path, url: str, count: int, transport: str) -> None:
     """What the relaying process does; prints what it has measured."""
-    claims: list[tuple[float, float]] = []
-    exchange = type(AuditTrail(path).outbox).exchange
+    claims: list[tuple[float, float, int]] = []
+    exchange = Window.exchange
 
-    def timed(outbox: Any, *arguments: Any, **options: Any) -> Any:
+    def timed(window: Window, *arguments: Any, **options: Any) -> Any:
         begin, used = time.perf_counter(), time.thread_time()
-        exchanged = exchange(outbox, *arguments, **options)
-        if exchanged.claims:
-            claims.append((begin, (time.thread_time() - used) / len(exchanged.claims)))
+        exchanged = exchange(window, *arguments, **options)
+        claims.append((begin, time.thread_time() - used, len(exchanged.claims)))
         return exchanged
 
-    type(AuditTrail(path).outbox).exchange = timed  # type: ignore[method-assign]
+    Window.exchange = timed  # type: ignore[method-assign]
     with AuditTrail(
         Path(path).with_name("idle.db"), sink=url, token=TOKEN, extension="shop", transport=transport
     ) as idle:
@@ -98,10 +99,10 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
         while path.stat().st_size / 1e6 > full / 4 and time.monotonic() < until:
             time.sleep(0.1)
     starts = [0.0, *marks]
-    costs = [
-        median(cost for at, cost in claims if first <= at - begin <= last) * 1e6
-        for first, last in zip(starts, marks, strict=False)
-    ]
+    costs = []
+    for first, last in zip(starts, marks, strict=False):
+        part = [(cost, claimed) for at, cost, claimed in claims if first <= at - begin <= last]
+        costs.append(sum(cost for cost, _ in part) / sum(claimed for _, claimed in part) * 1e6)
     rates = [count / PARTS / (last - first) for first, last in zip(starts, marks, strict=False)]
     result = {
         "claim": costs,

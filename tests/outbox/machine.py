@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from auditbox.backoff import Backoff
 from auditbox.errors import Superseded
-from auditbox.outbox.base import Claim, Draft, Exchanged, Now
+from auditbox.outbox.base import Claim, Draft, Exchanged, NotFound, Now
 from auditbox.relay.judge import Judge
 from auditbox.relay.policy import Policy
 from auditbox.sinks.base import Later, Missing, NotSent, Paused, Problem, Refused, Rejected, Sent, Unclear
@@ -42,6 +42,7 @@ class Subject(Protocol):
     def exchange(
         self, epoch: int, settlements: list[Any], limit: int, now: Now, longest_wait: float
     ) -> Exchanged: ...
+    def settle(self, epoch: int, settlements: list[Any], now: Now, longest_wait: float) -> Exchanged: ...
     def dead(self) -> list[tuple[int, str, str]]: ...
     def replay(self, letter: tuple[int, str, str], now: Now) -> bool: ...
     def discard(self, letter: tuple[int, str, str], now: Now) -> None: ...
@@ -170,6 +171,15 @@ class World:
                 return
             raise AssertionError("a relay of an old epoch was let through")
 
+    def stop(self, fates: list[tuple[str, float]]) -> None:
+        """A relay that ends in good order, with requests in flight: what came back is settled."""
+        old = self.process
+        known = [one for one in old.settlements if not isinstance(one, NotFound)]
+        settled = self.subject.settle(old.epoch, known, self.now, POLICY.longest_wait)
+        self.excused.update(id for id, _, _ in settled.buried)
+        self._die(fates)
+        self.process = self.new_process()
+
     def _die(self, fates: list[tuple[str, float]]) -> None:
         for claim, (fate, delay) in zip(self.in_flight("send"), itertools.cycle(fates), strict=False):
             if fate == "stored":
@@ -252,6 +262,7 @@ def run_at_random(subject: Subject, seed: int, steps: int) -> World:
         "look_up": 6,
         "time": 4,
         "kill": 1,
+        "stop": 0.5,
         "dead": 1,
         "forget": 1,
         "sync": 1,
@@ -278,6 +289,8 @@ def _act(world: World, action: str, random: Random) -> None:
     elif action == "kill":
         fates = [(random.choice(["never", "stored", "late"]), random.uniform(0, STALL)) for _ in range(5)]
         world.kill(fates, random.random() < 0.3)
+    elif action == "stop":
+        world.stop([(random.choice(["never", "stored", "late"]), random.uniform(0, STALL))])
     elif action == "dead" and (letters := world.subject.dead()):
         world.dead_letter(random.choice(letters), random.choice(["replay", "discard"]))
     elif action == "sync":
@@ -334,6 +347,10 @@ class DeliveryMachine(RuleBasedStateMachine):
     )
     def kill(self, fates: list[tuple[str, float]], second_leader: bool) -> None:
         self.world.kill(fates, second_leader)
+
+    @rule(fate=st.tuples(st.sampled_from(["never", "stored", "late"]), st.floats(0, STALL)))
+    def stop(self, fate: tuple[str, float]) -> None:
+        self.world.stop([fate])
 
     @precondition(lambda self: self.world.subject.dead())
     @rule(data=st.data(), action=st.sampled_from(["replay", "discard"]))

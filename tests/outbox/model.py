@@ -12,6 +12,7 @@ from typing import Any
 
 from auditbox.errors import Superseded
 from auditbox.outbox.base import (
+    Ahead,
     Ambiguous,
     Claim,
     Dead,
@@ -19,11 +20,14 @@ from auditbox.outbox.base import (
     Draft,
     Entry,
     Exchanged,
+    Look,
     NotFound,
     Now,
+    Passed,
     Retry,
     Settlement,
 )
+from auditbox.outbox.mark import Sent
 
 LIVE = ("sending", "verify", "retry")
 NEVER = 9e99
@@ -47,8 +51,36 @@ class Row:
 
 
 @dataclass
+class Notes:
+    """What stands beside the outbox: which relay may send, and how far it has."""
+
+    epoch: int = 0
+    sent: Sent | None = None
+    by: int = 0
+
+
+class ModelMark:
+    """The notes, as the relay of one epoch has them."""
+
+    def __init__(self, notes: Notes, epoch: int) -> None:
+        self.notes, self.epoch = notes, epoch
+
+    def note(self, sent: Sent) -> bool:
+        self.notes.sent, self.notes.by = sent, self.epoch
+        return self.holds()
+
+    def holds(self) -> bool:
+        return self.notes.epoch == self.epoch
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
 class ModelOutbox:
     """The same operations as the outbox's, on dictionaries."""
+
+    name = "model"
 
     entries: dict[int, Draft] = field(default_factory=dict)
     open: dict[int, Row] = field(default_factory=dict)
@@ -60,6 +92,7 @@ class ModelOutbox:
     reserved: int = 0
     ledger: Counter[str] = field(default_factory=Counter)
     forgotten: set[str] = field(default_factory=set)
+    notes: Notes = field(default_factory=Notes)
 
     def append(self, drafts: list[Draft]) -> None:
         for draft in drafts:
@@ -77,24 +110,92 @@ class ModelOutbox:
                 row.due = now.monotonic if known else latest
             elif row.state == "sending":
                 row.state, row.maybe_sent, row.due = "verify", True, latest
+        self.notes.epoch = self.epoch
+        known = self.notes.sent if self.notes.by == self.epoch - 1 else None
+        sent = known or Sent(self.reserved, None)
+        while self.cursor < min(sent.upto, self.newest):
+            lane = self.entries[self.cursor + 1].lane
+            live = any(row.lane == lane and row.state != "dead" for row in self.open.values())
+            state, due = ("waiting", 0.0) if live else ("verify", latest)
+            self._enter(Row(lane, state, due, maybe_sent=True, sent_at=sent.since))
+        ModelMark(self.notes, self.epoch).note(Sent(self.cursor, now.sink))
         self.clock = clock
         return self.epoch
 
+    def mark(self, epoch: int) -> ModelMark:
+        return ModelMark(self.notes, epoch)
+
+    def look(self, after: int | None, count: int, now: Now, longest_wait: float) -> Look:
+        first = (self.cursor if after is None else after) + 1
+        busy = {row.lane for row in self.open.values() if row.state != "dead"}
+        claims: list[Claim] = []
+        for seq in range(first, min(first + count, self.newest + 1)):
+            if self.entries[seq].lane in busy:
+                return Look(claims, True, self._next_due(now, longest_wait))
+            claims.append(Claim(Entry(seq, *self.entries[seq]), "send", sent_at=now.sink))
+        return Look(claims, False, self._next_due(now, longest_wait))
+
+    def _next_due(self, now: Now, longest_wait: float) -> float | None:
+        if self._due(now, longest_wait):
+            return 0.0
+        retries = [row.due - now.wall for row in self.open.values() if row.state == "retry"]
+        looks = [row.due - now.monotonic for row in self.open.values() if row.state == "verify"]
+        return min([*retries, *looks], default=None)
+
     def exchange(
-        self, epoch: int, settlements: list[Settlement], limit: int, now: Now, longest_wait: float
+        self,
+        epoch: int,
+        settlements: list[Settlement],
+        limit: int,
+        now: Now,
+        longest_wait: float,
+        fresh_first: bool = False,
+        ahead: Ahead | None = None,
     ) -> Exchanged:
         if epoch != self.epoch:
             raise Superseded
         result = Exchanged([], [])
+        for one in ahead.passed if ahead is not None else ():
+            self._pass(one, now)
+        for one in ahead.passed if ahead is not None else ():
+            self._promote(one.lane, None, now)
         for settlement in settlements:
             self._settle(settlement, now, result)
-        due = self._due(now, longest_wait)[: max(limit, 0)]
+        found = self._due(now, longest_wait)
+        free = [seq for seq in found if ahead is None or self.open[seq].lane not in ahead.busy]
+        due = free[: max(limit, 0)]
         result.claims.extend(self._claim(seq, now) for seq in due)
-        result.claims.extend(self._claim(seq, now) for seq in self._fresh(limit - len(due), now))
-        highest = max((claim.entry.seq for claim in result.claims), default=0)
+        if ahead is None or ahead.reads_on:
+            result.claims.extend(self._claim(seq, now) for seq in self._fresh(limit - len(due), now))
+        highest = max([0 if ahead is None else ahead.reserve, *(claim.entry.seq for claim in result.claims)])
         if highest > self.reserved:
             self.reserved = highest + BLOCK
-        return result
+        if ahead is None:
+            return result
+        if ahead.ends:
+            self.reserved = self.cursor
+        return result._replace(crossed=len(free) < len(found), due=self._next_due(now, longest_wait))
+
+    def _pass(self, one: Passed, now: Now) -> None:
+        assert one.seq == self.cursor + 1, "a gap"
+        assert (one.id, one.lane) == self.entries[one.seq][:2], "another entry"
+        if isinstance(one.fate, Delivered):
+            self.cursor += 1
+            self.ledger["entries"] += 1
+            self.ledger["delivered"] += 1
+            self.receipts[one.seq] = ("delivered", one.fate.at)
+        elif one.fate is None:
+            self._enter(Row(one.lane, "waiting"))
+        else:
+            for row in self.open.values():
+                if row.lane == one.lane and row.state in ("retry", "verify"):
+                    row.state, row.due = "waiting", 0.0
+            self._enter(Row(one.lane, "sending", sent_at=one.fate))
+
+    def _enter(self, row: Row) -> None:
+        self.cursor += 1
+        self.ledger["entries"] += 1
+        self.open[self.cursor] = row
 
     def _due(self, now: Now, longest_wait: float) -> list[int]:
         def waited(row: Row) -> float | None:
@@ -110,13 +211,11 @@ class ModelOutbox:
     def _fresh(self, room: int, now: Now) -> list[int]:
         fresh: list[int] = []
         while len(fresh) < room and self.cursor < self.newest:
-            self.cursor += 1
-            self.ledger["entries"] += 1
-            lane = self.entries[self.cursor].lane
+            lane = self.entries[self.cursor + 1].lane
             if any(row.lane == lane and row.state != "dead" for row in self.open.values()):
-                self.open[self.cursor] = Row(lane, "waiting")
+                self._enter(Row(lane, "waiting"))
             else:
-                self.open[self.cursor] = Row(lane, "sending", sent_at=now.sink)
+                self._enter(Row(lane, "sending", sent_at=now.sink))
                 fresh.append(self.cursor)
         return fresh
 
@@ -240,7 +339,7 @@ class ModelOutbox:
         """The same state; drafts, receipts and errors are never altered."""
         rows = {seq: replace(row) for seq, row in self.open.items()}
         copied = (dict(self.entries), rows, dict(self.receipts), self.cursor, self.epoch, self.newest)
-        return ModelOutbox(*copied, self.clock, self.reserved, self.ledger.copy(), self.forgotten)
+        return ModelOutbox(*copied, self.clock, self.reserved, self.ledger.copy(), self.forgotten, self.notes)
 
     def dump(self) -> dict[str, Any]:
         """Everything that the SQLite code should hold, too."""

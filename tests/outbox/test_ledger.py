@@ -9,10 +9,13 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from auditbox.outbox import transitions
 from auditbox.outbox.base import Dead, Delivered, Draft, Now
 from auditbox.outbox.inspection import Inspection
 from auditbox.outbox.ledger import Day, digest
+from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.uuid7 import uuid7
@@ -157,8 +160,8 @@ def test_an_outbox_of_version_1_gets_its_ledger(tmp_path: Path) -> None:
     outbox.close()
     with sqlite3.connect(path) as new:
         assert new.execute("SELECT seq, id, lane, body, checksum FROM entry").fetchall() == entries
-        assert new.execute("SELECT version FROM meta").fetchone() == (2,)
-        assert new.execute("PRAGMA user_version").fetchone() == (2,)
+        assert new.execute("SELECT version FROM meta").fetchone() == (3,)
+        assert new.execute("PRAGMA user_version").fetchone() == (3,)
     new.close()
     first, second = days(path)
     assert (first.first, first.last, first.entries, first.delivered) == (4, 8, 5, 5)
@@ -169,8 +172,28 @@ def test_an_outbox_of_version_1_gets_its_ledger(tmp_path: Path) -> None:
     assert (forgotten.seq, forgotten.last, forgotten.id) == (1, 3, None)
     assert given_up.reason.startswith("agreed")
     epoch = outbox.take_over(NOW, 0)
-    assert len(outbox.exchange(epoch, [], 16, NOW, 60).claims) == 5
+    claims = outbox.exchange(epoch, [], 16, NOW, 60).claims
+    assert len(claims) == 5
+    assert "send" in {claim.action for claim in claims}, "nothing is in doubt that was not sent"
     outbox.close()
+
+
+def test_a_relay_of_an_earlier_auditbox_that_has_the_file_open_ends(tmp_path: Path) -> None:
+    """It would send what a later one has sent; captures of its process go on."""
+    path = tmp_path / "audit.db"
+    shutil.copy(VERSION_1, path)
+    os.chmod(path, 0o600)
+    earlier = sqlite3.connect(path, isolation_level=None)
+    assert earlier.execute("UPDATE relay SET cursor = cursor, heartbeat = 1").rowcount == 1
+    later = SqliteOutbox(path, keep_delivered=1e12)
+    newest = later.last_seq()
+    with pytest.raises(sqlite3.OperationalError, match="heartbeat"):
+        earlier.execute("UPDATE relay SET cursor = cursor, heartbeat = 1")
+    row = (newest + 1, "id", "lane", b"{}", checksum(newest + 1, "id", "lane", b"{}"))
+    earlier.execute("INSERT INTO entry (seq, id, lane, body, checksum) VALUES (?, ?, ?, ?, ?)", row)
+    earlier.close()
+    assert later.last_seq() == newest + 1
+    later.close()
 
 
 def test_a_correction_takes_the_next_number(make: Make) -> None:

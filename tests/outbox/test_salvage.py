@@ -315,7 +315,8 @@ def test_a_salvage_that_is_killed_loses_nothing(
 def test_salvage_keeps_every_state(original: tuple[Path, dict[str, bytes], set[str]], tmp_path: Path) -> None:
     """Delivered stays delivered, in flight is looked up, captured is sent; in order, and no number twice."""
     path, bodies, delivered = original
-    shutil.copy(path, tmp_path / "audit.db")
+    for suffix in ("", ".relay"):
+        shutil.copy(f"{path}{suffix}", tmp_path / f"audit.db{suffix}")
     found = salvage(tmp_path / "audit.db")
     assert (found.kept, found.doubtful, found.lost) == (300, 0, 0)
     outbox = SqliteOutbox(tmp_path / "audit.db")

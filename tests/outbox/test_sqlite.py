@@ -352,10 +352,10 @@ def test_an_older_outbox_is_migrated_with_its_entries(make: Make, monkeypatch: p
     outbox = make()
     outbox.append([draft()])
     outbox.close()
-    monkeypatch.setattr(layout, "VERSION", 3)
-    monkeypatch.setitem(layout.MIGRATIONS, 3, lambda db: db["note"].insert({"text": "new"}))
+    monkeypatch.setattr(layout, "VERSION", 4)
+    monkeypatch.setitem(layout.MIGRATIONS, 4, lambda db: db["note"].insert({"text": "new"}))
     outbox.append([draft()])
-    assert rows(outbox.path, "SELECT version, text FROM meta, note") == [(3, "new")]
+    assert rows(outbox.path, "SELECT version, text FROM meta, note") == [(4, "new")]
     assert outbox.last_seq() == 2
 
 
@@ -370,12 +370,12 @@ def test_a_migration_that_fails_changes_nothing(make: Make, monkeypatch: pytest.
         raise sqlite3.OperationalError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(layout, "VERSION", 3)
-        patched.setitem(layout.MIGRATIONS, 3, fail)
+        patched.setattr(layout, "VERSION", 4)
+        patched.setitem(layout.MIGRATIONS, 4, fail)
         with pytest.raises(OutboxUnusable):
             outbox.append([draft()])
     outbox.append([draft()])
-    assert rows(outbox.path, "SELECT version FROM meta") == [(2,)]
+    assert rows(outbox.path, "SELECT version FROM meta") == [(3,)]
 
 
 def test_an_outbox_belongs_to_one_destination(make: Make) -> None:

@@ -21,7 +21,17 @@ from auditbox.outbox.base import Draft
 from auditbox.outbox.sqlite import SqliteOutbox
 from auditbox.relay.policy import Policy
 from auditbox.relay.worker import Flushed, Worker
-from auditbox.sinks.base import Delivery, FakeSink, NotSent, Paused, Problem, Rejected, SendOutcome, Sent
+from auditbox.sinks.base import (
+    Delivery,
+    FakeSink,
+    NotSent,
+    Paused,
+    Problem,
+    Rejected,
+    SendOutcome,
+    Sent,
+    Unclear,
+)
 from auditbox.uuid7 import uuid7
 
 BODY = b'{"documents":{"auditbox":{}}}'
@@ -208,22 +218,39 @@ def test_a_leader_whose_token_is_refused_lets_another_one_lead(start: Callable[.
 
 def test_a_close_with_a_request_in_flight_lets_the_next_relay_lead(start: Callable[..., Program]) -> None:
     """The old thread ends by itself and takes nothing of the new one along."""
-    go_on = threading.Event()
+    sending, go_on = threading.Event(), threading.Event()
 
     class Hanging(FakeSink):
         def send(self, delivery: Delivery) -> SendOutcome:
+            sending.set()
             go_on.wait(20)
             return super().send(delivery)
 
     program = start(Hanging())
     first = program.capture()
-    while not program.worker.status()["relay_alive"] or program.outbox.depth().states.get("sending") != 1:
-        time.sleep(0.01)
+    assert sending.wait(20)
     program.worker.close(0.2)
     go_on.set()
     second = program.capture()
     assert program.worker.flush(20)
     assert set(program.sink.stored) == {first, second}
+
+
+@pytest.mark.parametrize("odd", [None, "noon", float("nan"), 10**400, 12])
+def test_a_sink_whose_clock_says_something_odd_is_delivered_to(
+    start: Callable[..., Program], odd: Any
+) -> None:
+    """What is being sent while another comes to nothing is sent once, and delivery does not stand still."""
+
+    class Odd(FakeSink):
+        def clock(self) -> Any:
+            return odd
+
+    program = start(Odd())
+    ids = [program.capture(f"L{number}") for number in range(20)]
+    program.sink.script[ids[3]] = [Unclear(Problem("no"))]
+    assert program.worker.flush(20)
+    assert sorted(program.sink.stored) == sorted(ids)
 
 
 @pytest.mark.parametrize("stop", [lambda program: program.close(), lambda program: program.worker.stop(5.0)])

@@ -6,9 +6,12 @@ The rules (who may be sent when) are the store's; the wishes (how long to wait) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from auditbox.outbox.mark import Mark
 
 LiveState = Literal["sending", "verify", "retry"]
 State = Literal["sending", "verify", "retry", "waiting", "dead"]
@@ -133,6 +136,42 @@ class Depth:
     states: dict[str, int] = field(default_factory=dict)
 
 
+class Passed(NamedTuple):
+    """What became of an entry that was claimed without a word on the disk, or passed by; see Ahead."""
+
+    seq: int
+    id: str
+    lane: str
+    fate: Delivered | float | None
+    """Delivered; still being sent, by the sink's seconds since when; or None: it waits for its lane."""
+
+
+class Look(NamedTuple):
+    """What comes next."""
+
+    claims: list[Claim]
+    """Entries that nobody has claimed yet, in their order, as far as their lanes are free in the outbox."""
+    blocked: bool
+    """Whether the next one has to wait for what its lane has under way."""
+    due: float | None
+    """Seconds until something that is under way can be claimed (0: now); None where nothing is."""
+
+
+class Ahead(NamedTuple):
+    """What an exchange is told of entries that were claimed without it."""
+
+    passed: Sequence[Passed]
+    """What is put on record of them: the next ones after all that is, without a gap."""
+    busy: Collection[str]
+    """The lanes of which one is being sent, and is not on record after it."""
+    reads_on: bool
+    """Whether it claims what nobody has claimed yet, too: it does so after the last one passed."""
+    reserve: int = 0
+    """Up to which number something will be claimed without it."""
+    ends: bool = False
+    """Whether nothing will be: then nothing stays reserved above what is on record."""
+
+
 class Exchanged(NamedTuple):
     """What came of an exchange."""
 
@@ -140,14 +179,18 @@ class Exchanged(NamedTuple):
     """To send, or to look up, now."""
     buried: list[tuple[str, str, dict[str, Any]]]
     """Id, lane and problem of every entry that has become a dead letter."""
+    crossed: bool = False
+    """Whether something is due in a lane of which an entry is being sent already (a replay)."""
+    due: float | None = None
+    """Seconds until something that is under way can be claimed; only where the exchange was told of more."""
 
 
 class Outbox(Protocol):
     """A durable, append-only log of captured records, with the state of their delivery.
 
-    Every method is one transaction. Methods that take an ``epoch`` raise Superseded when another relay has
-    taken over since. All raise OutboxBusy when no turn to write comes within the bound, and OutboxUnusable
-    when the store cannot be used.
+    Every method that writes is one transaction. Those of them that take an ``epoch`` raise Superseded when
+    another relay has taken over since. All raise OutboxBusy when no turn to write comes within the bound, and
+    OutboxUnusable when the store cannot be used.
     """
 
     destination: str | None
@@ -185,17 +228,28 @@ class Outbox(Protocol):
         now: Now,
         longest_wait: float,
         fresh_first: bool = False,
+        ahead: Ahead | None = None,
     ) -> Exchanged:
         """Settles what came back and claims up to ``limit`` further entries, in one transaction.
 
+        Before, it puts on record what ``ahead`` says of entries that were claimed without it.
         What is under way and due goes first, unless ``fresh_first``. An entry settled as NotFound comes back
         at once as a claim to send, beyond the limit.
         A due time further ahead than ``longest_wait`` counts as passed (the clock was set back).
         """
         ...
 
-    def next_due(self, now: Now, longest_wait: float) -> float | None:
-        """Seconds until an entry under way becomes due; None when there is none."""
+    def look(self, after: int | None, count: int, now: Now, longest_wait: float) -> Look:
+        """Up to ``count`` entries after a number, or after all that is on record, and what is due."""
+        ...
+
+    def mark(self, epoch: int) -> Mark | None:
+        """Where the relay of this epoch notes how far it sends; None where it cannot, or may not any more."""
+        ...
+
+    @property
+    def reserved(self) -> int:
+        """Up to which number something may be sent: it is known on the disk."""
         ...
 
     def changed(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditbox.outbox import ballast, layout, stranded, wal
 from auditbox.outbox.files import logger
@@ -13,6 +13,9 @@ from auditbox.outbox.handover import WriterLock
 from auditbox.outbox.room import Room
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.transaction import Transaction
+
+if TYPE_CHECKING:
+    from auditbox.outbox.reader import Reader
 
 _NEWEST = SQL["newest"]
 _GLANCE = 0.05
@@ -36,6 +39,8 @@ class Connected:
             "create": create, "synchronous": synchronous, "destination": destination,
         }  # fmt: skip
         self._room = room
+        self.reader: Reader | None = None
+        """Reads the same files beside, and has none open any longer."""
         self._db: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         self._files: stranded.Files = ()
@@ -47,6 +52,11 @@ class Connected:
     def is_open(self) -> bool:
         """Whether a connection is open now."""
         return self._db is not None
+
+    @property
+    def files(self) -> stranded.Files:
+        """The files that are open; nothing where there are none."""
+        return self._files
 
     def _connection(self) -> sqlite3.Connection:
         now = time.monotonic()
@@ -83,6 +93,8 @@ class Connected:
 
     def _leave(self) -> None:
         """Closes the connection; what went into a log that was deleted is carried over, as far as can be."""
+        if self.reader is not None:
+            self.reader.close()
         found = stranded.files(self._text)
         if self._db is None or not self._files or found == self._files or found[0] != self._files[0]:
             self._close()
@@ -97,6 +109,8 @@ class Connected:
     def _close(self) -> None:
         db = self._db
         self._db = self._cursor = None  # before: who is interrupted leaves none that is closed
+        if self.reader is not None:
+            self.reader.close()
         if db is not None:
             db.close()
 

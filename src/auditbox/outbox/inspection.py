@@ -38,7 +38,7 @@ FROM open o JOIN entry e USING (seq) WHERE o.state = 'dead' ORDER BY o.seq
 _ONE = "SELECT * FROM story WHERE seq = ? OR id = ?"
 _NEWEST = "SELECT * FROM (SELECT * FROM story ORDER BY seq DESC LIMIT ?) ORDER BY seq"
 _AFTER = "SELECT * FROM story WHERE seq > ? ORDER BY seq LIMIT ?"
-_RELAY = "SELECT pid, heartbeat FROM relay"
+_RELAY = "SELECT pid, last_move FROM relay"
 _LEAD = "SELECT since FROM lead"
 
 
@@ -62,11 +62,12 @@ class Status:
     waits: str | None
     """What holds up entries, whether or not a relay runs; see :func:`auditbox.outbox.waiting.held`."""
     states: dict[str, int]
-    """How many entries are in each state; ``captured`` are those that no relay has touched."""
+    """How many entries are in each state; ``captured`` are those of which nothing else is on record: no
+    relay has read them, or one is sending them now, or has just done so."""
     relay_pid: int | None
     """The process that relays, or did so last."""
     relay_heartbeat: datetime | None
-    """When a relay last claimed or settled something."""
+    """When a relay last put something on record."""
     file_bytes: int
     wal_bytes: int
 
@@ -79,8 +80,8 @@ class Story:
     id: str
     lane: str
     state: str
-    """``captured``, then ``sending``, ``verify``, ``retry`` or ``waiting``; in the end ``delivered``,
-    ``dead`` or ``discarded``."""
+    """``captured``, and while all goes well ``delivered`` next; otherwise ``sending``, ``verify``, ``retry``
+    or ``waiting`` in between; in the end ``delivered``, ``dead`` or ``discarded``."""
     captured_at: datetime | None
     record: Any
     """The record as it was captured; None where the stored bytes are no JSON any more. The relay adds
@@ -217,7 +218,7 @@ class Inspection:
             waits=waiting.held(db.conn),
             states={"captured": depth.pending - sum(depth.states.values()), **depth.states},
             relay_pid=relay["pid"],
-            relay_heartbeat=_at(relay["heartbeat"]),
+            relay_heartbeat=_at(relay["last_move"]),
             file_bytes=os.stat(self.path).st_size,
             wal_bytes=self._file.wal_bytes(),
         )

@@ -23,10 +23,11 @@ from auditbox.errors import (
 )
 from auditbox.outbox import ballast, handover, migration, quarantine, recovery, torn, wal
 from auditbox.outbox.files import logger, prepare_file, unusable
+from auditbox.outbox.mark import Mark, Sent
 from auditbox.outbox.memo import Identity, Memo, Progress
 from auditbox.outbox.presence import is_held
 from auditbox.outbox.room import full_disk
-from auditbox.outbox.rows import relay_checksum
+from auditbox.outbox.rows import lead, position, relay_checksum
 from auditbox.outbox.statements import SQL, read
 from auditbox.outbox.transaction import Transaction
 from auditbox.uuid7 import uuid7
@@ -34,11 +35,16 @@ from auditbox.uuid7 import uuid7
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 2
+VERSION = 3
+_MARKED = 3
+"""The first layout of which something may have been sent that is not on record."""
 APPLICATION_ID = 0x41554458
 """``AUDX`` in the file's header says that a database is an outbox (sqlite.org/fileformat2.html)."""
 
-MIGRATIONS: dict[int, Callable[[Database], Any]] = {2: migration.to_version_2}
+MIGRATIONS: dict[int, Callable[[Database], Any]] = {
+    2: migration.to_version_2,
+    3: migration.to_version_3,
+}
 """What leads from the version before to this one; each runs in the transaction that raises the version."""
 
 
@@ -170,6 +176,8 @@ def _check(db: sqlite3.Connection, path: Path, create: bool, ours: Identity | No
         )
     if version < VERSION:
         _migrate(db, version)
+        if version < _MARKED:  # whatever was sent is on record
+            Mark(path, str(name), position(db)[1]).note(Sent(position(db)[0], None))
     _check_layout(db, path)
     return str(name), owner
 
@@ -258,7 +266,7 @@ def _claim_destination(
         return owner
     if owner is not None:
         may_change = may_change and not is_held(path.with_name(f"{path.name}.relay"))
-        if not may_change or not db.execute(SQL["unanswered"]).fetchone()[0]:
+        if not may_change or not _unanswered(db, path):
             raise WrongDestination(
                 f"outbox {path} belongs to {owner}, not to {destination}: use one outbox per destination. "
                 "While nothing was delivered and no process relays, the application may change it, or "
@@ -267,6 +275,14 @@ def _claim_destination(
         logger.warning("outbox %s goes to %s now: nothing was delivered to %s", path, destination, owner)
     db.execute("UPDATE meta SET destination = ?", (destination,))
     return destination
+
+
+def _unanswered(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether nothing was ever delivered, nor may have been."""
+    name = str(db.execute("SELECT outbox FROM meta").fetchone()[0])
+    sent = Mark(path, name).sent(position(db)[1])
+    given = {"sent": lead(db)[1] if sent is None else sent.upto}
+    return bool(db.execute(SQL["unanswered"], given).fetchone()[0])
 
 
 _LEAST_SPACE = 64 << 10

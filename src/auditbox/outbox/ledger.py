@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from sqlite3 import Connection
@@ -56,17 +56,14 @@ class Day:
         values = tuple(getattr(self, name) for name in _COLUMNS)
         return (*values, row_checksum(*values))
 
-    def has_delivered(self, entries: Sequence[tuple[int, str]]) -> None:
-        """Counts deliveries."""
-        self.delivered += len(entries)
+    def add(self, tally: Tally) -> None:
+        """Counts what was read, and what was delivered."""
+        if tally.entries:
+            self.first, self.last = min(self.first, tally.first), max(self.last, tally.last)
+        self.entries += tally.entries
+        self.delivered += tally.delivered
         if self.digest:
-            self.digest = _hex(int(self.digest, 16) + sum(_of(seq, id) for seq, id in entries))
-
-    def has_entered(self, entries: Sequence[tuple[int, str]]) -> None:
-        """Counts what a relay has read."""
-        numbers = [seq for seq, _ in entries]
-        self.entries += len(numbers)
-        self.first, self.last = min(self.first, *numbers), max(self.last, *numbers)
+            self.digest = _hex(int(self.digest, 16) + tally.digest)
 
 
 _COLUMNS = [field.name for field in fields(Day)]
@@ -125,6 +122,39 @@ def _day_of(sixteenths: str) -> int:
         return 0
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is to be added to a day."""
+
+    first: int
+    last: int
+    entries: int = 0
+    delivered: int = 0
+    digest: int = 0
+    """As a number, and not reduced yet."""
+
+
+def tallied(entered: Sequence[tuple[int, str]], delivered: Sequence[tuple[int, str]]) -> dict[int, Tally]:
+    """By the day of capture: what a relay has read of it, and what was delivered."""
+    tallies: dict[int, Tally] = {}
+    for seq, id in entered:
+        tally = _tally(tallies, seq, id)
+        tally.entries += 1
+        tally.first, tally.last = min(tally.first, seq), max(tally.last, seq)
+    for seq, id in delivered:
+        tally = _tally(tallies, seq, id)
+        tally.delivered += 1
+        tally.digest += _of(seq, id)
+    return tallies
+
+
+def _tally(tallies: dict[int, Tally], seq: int, id: str) -> Tally:
+    day = day_of(id)
+    if (found := tallies.get(day)) is None:
+        found = tallies[day] = Tally(seq, seq)
+    return found
+
+
 class Ledger:
     """The days that one transaction touches; :meth:`post` writes them."""
 
@@ -134,24 +164,16 @@ class Ledger:
 
     def entered(self, entries: Sequence[tuple[int, str]]) -> None:
         """A relay has read these entries."""
-        for day, of_day in self._by_day(entries):
-            day.has_entered(of_day)
+        self.add(tallied(entries, ()))
 
     def delivered(self, entries: Sequence[tuple[int, str]]) -> None:
         """The sink has them."""
-        for day, of_day in self._by_day(entries):
-            day.has_delivered(of_day)
+        self.add(tallied((), entries))
 
-    def _by_day(self, entries: Sequence[tuple[int, str]]) -> Iterator[tuple[Day, Sequence[tuple[int, str]]]]:
-        captured = [day_of(id) for _, id in entries]
-        if captured and captured.count(captured[0]) == len(captured):  # as nearly always
-            yield self._day(entries[0][0], captured[0]), entries
-            return
-        days: dict[int, list[tuple[int, str]]] = {}
-        for entry, number in zip(entries, captured, strict=True):
-            days.setdefault(number, []).append(entry)
-        for number, of_day in days.items():
-            yield self._day(of_day[0][0], number), of_day
+    def add(self, tallies: Mapping[int, Tally]) -> None:
+        """Counts by day what was read, and what was delivered."""
+        for number, tally in tallies.items():
+            self._day(tally.first, number).add(tally)
 
     def died(self, seq: int, id: str, count: int = 1) -> None:
         """It is a dead letter; with -1 it is none any more."""

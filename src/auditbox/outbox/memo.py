@@ -1,7 +1,8 @@
 """What is remembered of an outbox beside it, in the file of the relay's lock.
 
 So a file that cannot be read is known to be ours, and an outbox that has lost its newest part is known to
-have lost it. Both notes carry a checksum; without them an outbox is taken as it is.
+have lost it. Both notes carry a checksum; without them an outbox is taken as it is. (Those of
+:mod:`auditbox.outbox.mark` stand behind them.)
 """
 
 from __future__ import annotations

@@ -42,6 +42,12 @@ def to_version_2(db: Database) -> None:
     _explain(db)
 
 
+def to_version_3(db: Database) -> None:
+    """Ends the relays that know of no mark (:mod:`auditbox.outbox.mark`): they may have the file open, and do
+    not look at its version again. Captures of their processes go on."""
+    db.execute("ALTER TABLE relay RENAME COLUMN heartbeat TO last_move")
+
+
 def _read_by_a_relay(db: Database, cursor: int) -> Iterator[tuple[Any, ...]]:
     seq = -1
     while rows := db.execute(SQL["stages"], (seq, cursor, _PAGE)).fetchall():

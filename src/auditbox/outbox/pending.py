@@ -11,10 +11,7 @@ from auditbox.outbox.statements import SQL
 
 
 def next_due(db: Connection, now: Now, longest_wait: float) -> float | None:
-    """Seconds until something can be claimed; None where nothing is left."""
-    cursor, _ = position(db)
-    if db.execute(SQL["first_beyond"], (cursor,)).fetchone()[0] is not None:
-        return 0.0
+    """Seconds until something that is under way can be claimed; None where nothing is."""
     given = {"wall": now.wall, "monotonic": now.monotonic, "horizon": now.wall + longest_wait}
     soonest = db.execute(SQL["next_due"], given).fetchone()[0]
     return None if soonest is None else max(0.0, soonest)

@@ -14,10 +14,10 @@ INSERT INTO entry (seq, id, lane, body, checksum) VALUES (?, ?, ?, ?, ?)
 SELECT cursor, epoch, checksum FROM relay
 
 -- move: the cursor, under the same epoch
-UPDATE relay SET cursor = ?, checksum = ?, heartbeat = ?
+UPDATE relay SET cursor = ?, checksum = ?, last_move = ?
 
 -- new_epoch: from now on only this relay may write
-UPDATE relay SET epoch = ?, checksum = ?, pid = ?, heartbeat = ?
+UPDATE relay SET epoch = ?, checksum = ?, pid = ?, last_move = ?
 
 -- lead: what outlives a relay
 SELECT clock, since, reserved, claims FROM lead
@@ -34,6 +34,9 @@ UPDATE lead SET clock = NULL
 -- reserve: numbers up to here may have been sent; one more claim
 UPDATE lead SET reserved = ?, claims = claims + 1
 
+-- reserve_none: no number above this one may have been sent
+UPDATE lead SET reserved = ?
+
 -- look_again: what a dead relay was looking up is looked up at once; no look-up waits longer than a new one would
 UPDATE open SET due = CASE WHEN due = 9e99 THEN :now ELSE min(due, :latest) END WHERE state = 'verify'
 
@@ -47,10 +50,10 @@ UPDATE open SET maybe_sent = 1 WHERE seq = ?
 UPDATE open SET due = ? WHERE state = 'verify'
 
 -- due: rows whose time has come, earliest first; a deadline too far ahead counts as passed (the clock went back)
-SELECT seq FROM (
-    SELECT seq, due FROM open WHERE state = 'retry' AND (due <= :wall OR due > :horizon)
+SELECT seq, lane FROM (
+    SELECT seq, lane, due FROM open WHERE state = 'retry' AND (due <= :wall OR due > :horizon)
     UNION ALL
-    SELECT seq, :wall + due - :monotonic FROM open WHERE state = 'verify' AND due <= :monotonic
+    SELECT seq, lane, :wall + due - :monotonic FROM open WHERE state = 'verify' AND due <= :monotonic
 ) ORDER BY due, seq LIMIT :limit
 
 -- next_due: the soonest of what is under way, seconds from now
@@ -84,6 +87,10 @@ SELECT seq, id, lane FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq
 
 -- enter: from above the cursor into what is under way
 INSERT INTO open (seq, lane, state, due, sent_at) VALUES (?, ?, ?, ?, ?)
+
+-- wait: what could be sent in these lanes lets another go first
+UPDATE open SET state = 'waiting', due = 0
+WHERE state IN ('retry', 'verify') AND lane IN (SELECT value FROM json_each(?))
 
 -- open_row: what is known of an entry under way
 SELECT e.id, o.lane, o.maybe_sent, o.error FROM open o JOIN entry e USING (seq) WHERE o.seq = ?
@@ -187,6 +194,7 @@ SELECT outcome, count(*) FROM receipt GROUP BY outcome
 SELECT NOT EXISTS (SELECT 1 FROM ledger WHERE delivered > 0)
     AND NOT EXISTS (SELECT 1 FROM receipt WHERE outcome = 'delivered')
     AND NOT EXISTS (SELECT 1 FROM open WHERE maybe_sent <> 0 OR state IN ('sending', 'verify', 'dead'))
+    AND NOT EXISTS (SELECT 1 FROM entry WHERE seq > (SELECT cursor FROM relay) AND seq <= :sent)
 
 -- oldest_open: the lowest number that is under way
 SELECT min(seq) FROM open WHERE state <> 'dead'

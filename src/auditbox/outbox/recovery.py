@@ -3,25 +3,26 @@
 SQLite recovers a prefix of what was committed. What is gone may have been sent, and so may numbers that would
 now be given again. Every number that is sent is reserved on the disk before (:func:`reserve`), in blocks, and
 the relay notes beside the outbox how far it has come (:mod:`auditbox.outbox.memo`), as whoever captures does
-(:mod:`auditbox.outbox.handover`). So whoever opens the
-outbox knows whether something is missing, and what of the rest may have been sent: that is looked up first.
+(:mod:`auditbox.outbox.handover`). So whoever opens the outbox knows whether something is missing, and what of
+the rest may have been sent: that is looked up first. (How far exactly it has sent it notes as well, see
+:mod:`auditbox.outbox.mark`; that counts while the machine runs.)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
 from auditbox.errors import OutboxDamaged
 from auditbox.outbox import clock
 from auditbox.outbox.base import Now
-from auditbox.outbox.ledger import Ledger, Tombstone, bury
+from auditbox.outbox.ledger import Tombstone, bury
+from auditbox.outbox.mark import Sent
 from auditbox.outbox.memo import Progress
-from auditbox.outbox.rows import SENTINEL, checksum, follows, is_intact, lead, position, relay_checksum
+from auditbox.outbox.rows import SENTINEL, checksum, is_intact, lead, position, relay_checksum
 from auditbox.outbox.statements import SQL
-from auditbox.outbox.transitions import promote
+from auditbox.outbox.transitions import into_doubt, promote
 
 BLOCK = 1024
 """Numbers that are reserved at once: one sync for so many, and the most that a power cut puts in doubt."""
@@ -36,12 +37,11 @@ class Reserved(NamedTuple):
     """The highest number that is reserved: this must reach the disk first."""
 
 
-def reserve(db: Connection, claimed: Sequence[int]) -> Reserved | None:
-    """Within the transaction of a claim: counts it and reserves its numbers. None without any."""
-    if not claimed:
+def reserve(db: Connection, highest: int) -> Reserved | None:
+    """Within the transaction of a claim: counts it and reserves its numbers up to the highest. None for 0."""
+    if not highest:
         return None
     _, reserved, count = lead(db)
-    highest = max(claimed)
     upto = highest + BLOCK if highest > reserved else reserved
     db.execute(SQL["reserve"], (upto,))
     return Reserved(count + 1, db.execute(SQL["newest"]).fetchone()[0], upto)
@@ -99,7 +99,7 @@ def recover(db: Connection, progress: Progress | None, noted: int, reason: str) 
     db.execute(SQL["all_in_doubt"])
     db.execute(SQL["doubtful_retries"])
     last = newest if newest < highest else min(newest, reserved)
-    cursor = max(cursor, _into_doubt(db, cursor, last, reserved))
+    cursor = max(cursor, into_doubt(db, cursor, last, Sent(reserved, None))[0])
     if newest < highest:
         if cursor < newest:
             raise OutboxDamaged(f"the outbox is damaged: entries between {cursor} and {newest} are missing")
@@ -113,21 +113,6 @@ def recover(db: Connection, progress: Progress | None, noted: int, reason: str) 
         promote(db, lane, now)
     pending: int = db.execute(SQL["unsettled"], (1 << 62,)).fetchone()[0]
     return pending
-
-
-def _into_doubt(db: Connection, cursor: int, last: int, reserved: int) -> int:
-    """Moves entries from above the cursor into ``open``; those that were reserved may have been sent."""
-    ledger, entered = Ledger(db), []
-    for seq, id, lane in db.execute(SQL["captured"], (cursor, last)).fetchall():
-        follows(cursor, seq, lane)
-        db.execute(SQL["enter"], (seq, lane, "waiting", 0, None))
-        if seq <= reserved:
-            db.execute(SQL["doubt"], (seq,))
-        entered.append((seq, id))
-        cursor = seq
-    ledger.entered(entered)
-    ledger.post()
-    return cursor
 
 
 def gap(db: Connection, first: int, last: int, reason: str) -> None:

@@ -21,6 +21,7 @@ from auditbox.outbox import handover, layout, quarantine, recovery, torn
 from auditbox.outbox.base import Now
 from auditbox.outbox.files import prepare_file
 from auditbox.outbox.ledger import Day, Ledger, Tombstone, bury, day_of, row_checksum
+from auditbox.outbox.mark import Mark, Sent
 from auditbox.outbox.memo import Memo, Progress
 from auditbox.outbox.rows import SENTINEL, is_intact, relay_checksum
 from auditbox.outbox.statements import SQL
@@ -99,8 +100,13 @@ def salvage(path: Path) -> Salvaged:
     db = layout.new_database(place, name, destination)
     try:
         name = str(db.execute("SELECT outbox FROM meta").fetchone()[0])
+        mark = Mark(path, name)
+        fenced = mark.fence()  # a relay goes on in the new one, where it looks up what it has sent
+        sent = mark.sent(_position(found.relay)[2]) if fenced else None
+        mark.close()
         with Transaction(db):
-            kept, doubtful, lost = _write(db, found, memo.progress(name), handover.noted(path, name))
+            noted = handover.noted(path, name)
+            kept, doubtful, lost = _write(db, found, memo.progress(name), noted, sent)
     finally:
         db.close()
     aside = quarantine.replace(path)
@@ -223,7 +229,7 @@ def _intact(table: str, row: Row) -> bool:
 
 
 def _write(
-    db: sqlite3.Connection, found: Found, progress: Progress | None, noted: int
+    db: sqlite3.Connection, found: Found, progress: Progress | None, noted: int, sent: Sent | None
 ) -> tuple[int, int, int]:
     """Fills the new outbox; returns how many entries are kept, in doubt, and lost."""
     entries, receipts, opened = found.entry, found.receipt, found.open
@@ -231,7 +237,7 @@ def _write(
     clock, reserved, claims = _lead(found.lead)
     claimed = progress.claims if progress else 0
     whole = trusted and claimed <= claims and not recovery.rebooted(clock) and not found.torn
-    known = max([cursor, 0 if whole else reserved, *receipts, *opened])
+    known = max([cursor, sent.upto if whole and sent else reserved, *receipts, *opened])
     if found.torn and progress:
         known = max(known, progress.newest)
     given = max(cursor, noted, progress.newest if progress else 0)

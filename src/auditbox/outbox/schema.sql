@@ -1,4 +1,4 @@
--- The outbox, version 2. A log, a cursor, and a small table of what is under way.
+-- The outbox, version 3. A log, a cursor, and a small table of what is under way.
 -- The text of these statements is compared with the file's: change it with a migration only.
 
 -- One row: the layout's version, the outbox's own id (it travels with every record), where records go.
@@ -13,7 +13,7 @@ CREATE TABLE relay (
     cursor    INTEGER NOT NULL DEFAULT 0,
     epoch     INTEGER NOT NULL DEFAULT 0,
     pid       INTEGER,
-    heartbeat REAL,
+    last_move REAL,
     checksum  INTEGER NOT NULL
 );
 

@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from auditbox.checks import checked, is_number
 from auditbox.errors import ConfigurationError, OutboxError, OutboxFull
 from auditbox.outbox import ballast, forking, pending, transitions, waiting, wal
-from auditbox.outbox.base import Depth, Draft, Exchanged, Now, Settlement
+from auditbox.outbox.base import Ahead, Depth, Draft, Exchanged, Look, Now, Settlement
 from auditbox.outbox.files import logger
 from auditbox.outbox.job import Interrupted
+from auditbox.outbox.mark import Mark, Sent
 from auditbox.outbox.memo import Memo, Progress
+from auditbox.outbox.passage import Passage
+from auditbox.outbox.reader import Reader
 from auditbox.outbox.recovery import Reserved, reserve
 from auditbox.outbox.room import Room, full_disk
-from auditbox.outbox.rows import checksum
+from auditbox.outbox.rows import checksum, position
 from auditbox.outbox.statements import SQL
 from auditbox.outbox.store import Store
 from auditbox.outbox.upkeep import Upkeep
@@ -98,6 +101,8 @@ class SqliteOutbox:
             bound=busy_timeout,
             create=create,
         )
+        self._reader = Reader(self.path, self._store)
+        self._store.reader = self._reader
         self._memo = Memo(self.path)
         self._on_disk = ("", 0)
         """Of which outbox, and up to which number, this process has synced the reservation."""
@@ -190,7 +195,25 @@ class SqliteOutbox:
     def take_over(self, now: Now, verify_after: float, clock: str | None = None) -> int:
         """Starts a new epoch; see :class:`~auditbox.outbox.base.Outbox`."""
         pid = os.getpid()
-        return self._settle(lambda db: transitions.take_over(db, pid, now, verify_after, clock))
+
+        def work(db: Connection) -> tuple[Mark, int, int]:
+            before = position(db)[1]
+            mark = Mark(self.path, self._store.name, before + 1)
+            trusted = mark.fence() and (mark.knows_the_start or self.durability != "power")
+            sent = mark.sent(before) if trusted else None
+            transitions.take_over(db, pid, now, verify_after, clock, sent)
+            return mark, *position(db)
+
+        self._on_disk = ("", 0)
+        mark, cursor, epoch = self._settle(work)
+        mark.note(Sent(cursor, now.sink))
+        mark.close()
+        return epoch
+
+    def mark(self, epoch: int) -> Mark | None:
+        """Where the relay of this epoch notes how far it sends; None where it cannot, or may not any more."""
+        mark = Mark(self.path, self.name, epoch)
+        return mark if mark.holds() else None
 
     def exchange(
         self,
@@ -200,12 +223,17 @@ class SqliteOutbox:
         now: Now,
         longest_wait: float,
         fresh_first: bool = False,
+        ahead: Ahead | None = None,
     ) -> Exchanged:
         """Settles and claims; see :class:`~auditbox.outbox.base.Outbox`."""
+        upto = 0 if ahead is None else ahead.reserve
+        passage = None if ahead is None else Passage.of(ahead)
 
         def work(db: Connection) -> tuple[transitions.Moved, Reserved | None]:
-            moved = transitions.exchange(db, epoch, settlements, limit, now, longest_wait, fresh_first)
-            return moved, reserve(db, [row[0] for row in moved.rows])
+            moved = transitions.exchange(
+                db, epoch, settlements, limit, now, longest_wait, fresh_first, passage
+            )
+            return moved, reserve(db, max([upto, *(row[0] for row in moved.rows)]))
 
         moved, reserved = self._settle(work)
         if reserved is not None:
@@ -235,9 +263,20 @@ class SqliteOutbox:
         with suppress(OutboxError):
             self.checkpoint()
 
-    def next_due(self, now: Now, longest_wait: float) -> float | None:
-        """Seconds until something can be claimed (0: now); None where nothing is left."""
-        return self._store.read(lambda db: pending.next_due(db, now, longest_wait))
+    @property
+    def reserved(self) -> int:
+        """Up to which number something may be sent: it is known on the disk."""
+        name, upto = self._on_disk
+        return upto if name == self.name else 0
+
+    def look(self, after: int | None, count: int, now: Now, longest_wait: float) -> Look:
+        """What comes next; see :class:`~auditbox.outbox.base.Outbox`."""
+
+        def work(db: Connection) -> tuple[list[tuple[Any, ...]], bool, float | None]:
+            return *transitions.beyond(db, after, count), pending.next_due(db, now, longest_wait)
+
+        rows, blocked, due = self._reader.read(work)
+        return Look([transitions.claim(row, now) for row in rows], blocked, due)
 
     def changed(self) -> bool:
         """Whether another connection has committed since the last call (``PRAGMA data_version``)."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Sequence
 from itertools import chain
 from pkgutil import get_data
 from sqlite3 import Connection
 from typing import Any
+
+from auditbox.encoding import fast_encoder
 
 _NAMED = re.compile(r"^-- (\w+): .*\n((?:(?!-- ).*\n?)+)", re.MULTILINE)
 
@@ -27,6 +30,7 @@ SQL = load("auditbox.outbox", "queries.sql")
 AT_ONCE = 64
 """The most rows that one statement writes. (``executemany`` runs it once a row: half as fast, and each run
 gives Python's lock away. But SQLite keeps what a statement was last given.)"""
+_SIZES = (AT_ONCE, 16)
 
 
 @functools.cache
@@ -38,6 +42,29 @@ def of_rows(name: str, count: int) -> str:
 
 def insert(db: Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
     """Inserts these rows by the statement with this name."""
-    for first in range(0, len(rows), AT_ONCE):
-        some = rows[first : first + AT_ONCE]
-        db.execute(of_rows(name, len(some)), list(chain.from_iterable(some)))
+    run(db, batched(name, rows))
+
+
+def batched(name: str, rows: Sequence[Sequence[Any]]) -> list[tuple[str, list[Any]]]:
+    """The statements that insert these rows, and what they are given: of few sizes, as each is compiled."""
+    batches, first = [], 0
+    while left := len(rows) - first:
+        count = next((size for size in _SIZES if size <= left), left)
+        given = list(chain.from_iterable(rows[first : first + count]))
+        batches.append((of_rows(name, count), given))
+        first += count
+    return batches
+
+
+def run(db: Connection, batches: Sequence[tuple[str, list[Any]]]) -> None:
+    """Runs statements that were made before."""
+    for sql, given in batches:
+        db.execute(sql, given)
+
+
+def as_json(values: list[Any]) -> str:
+    """As JSON, for one statement that takes them all."""
+    try:
+        return fast_encoder()[0](values, None, 0).decode()
+    except TypeError:  # a lane that is damaged into something else
+        return json.dumps(values, default=repr)

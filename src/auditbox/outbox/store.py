@@ -171,6 +171,8 @@ class Store(Connected):
     def after_fork_in_child(self) -> None:
         """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
         self._pid, self._db, self._cursor, self._held = os.getpid(), None, None, False
+        if self.reader is not None:
+            self.reader.after_fork_in_child()
         self._combiner = Combiner(self._commit, self._bound)
 
     # -- one batch ---------------------------------------------------------------------------------

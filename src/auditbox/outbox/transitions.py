@@ -7,11 +7,11 @@ Per lane at most one open row is ``sending``, ``verify`` or ``retry``; a dead le
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from sqlite3 import Connection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auditbox.encoding import fast_encoder
 from auditbox.errors import OutboxDamaged, Superseded
 from auditbox.outbox.base import (
     Ambiguous,
@@ -27,30 +27,67 @@ from auditbox.outbox.base import (
 )
 from auditbox.outbox.ledger import Ledger, Tombstone, captured_at
 from auditbox.outbox.ledger import bury as keep_tombstone
-from auditbox.outbox.rows import follows, is_intact, lead, position, relay_checksum
-from auditbox.outbox.statements import SQL, insert
+from auditbox.outbox.mark import Sent
+from auditbox.outbox.pending import next_due
+from auditbox.outbox.rows import SENTINEL, follows, is_intact, lead, position, relay_checksum
+from auditbox.outbox.statements import SQL, as_json, insert
+
+if TYPE_CHECKING:
+    from auditbox.outbox.passage import Passage
 
 _WRONG_CLOCK = 86400.0
+_LARGE = 1 << 20
+"""Bytes after which no more is read at once."""
+_FRESH = "sending", 0, 0
+"""State, attempts and doubt of what is claimed for the first time."""
 _SCAN = 512
 """The most entries that one claim moves from above the cursor into ``open``."""
 
 
-def take_over(db: Connection, pid: int, now: Now, verify_after: float, clock: str | None) -> int:
+def take_over(
+    db: Connection, pid: int, now: Now, verify_after: float, clock: str | None, sent: Sent | None
+) -> None:
     """Fences every earlier relay; what it was sending may have arrived, and is looked up.
 
     An attempt has ended by now at the latest. Look-ups that wait since earlier go on waiting where their due
-    times stand on this relay's own clock: otherwise nobody knows how long they have waited.
+    times stand on this relay's own clock: otherwise nobody knows how long they have waited. Above the cursor
+    may have been sent what ``sent`` says, or all that is reserved where it is not known.
     """
     cursor, epoch = position(db)
+    before, reserved, _ = lead(db)
     epoch, latest = epoch + 1, now.monotonic + verify_after
-    db.execute(SQL["new_epoch"], (epoch, relay_checksum(cursor, epoch), pid, now.wall))
-    if clock is not None and lead(db)[0] == clock:
+    if clock is not None and before == clock:
         db.execute(SQL["look_again"], {"now": now.monotonic, "latest": latest})
     else:
         db.execute(SQL["verify_from_now"], (latest,))
     db.execute(SQL["interrupted"], (latest,))
+    sent = sent or Sent(reserved, None)
+    cursor, lanes = into_doubt(db, cursor, sent.upto, sent)
+    for lane in lanes:
+        promote(db, lane, now._replace(monotonic=latest))
+    db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
+    db.execute(SQL["new_epoch"], (epoch, relay_checksum(cursor, epoch), pid, now.wall))
     db.execute(SQL["new_lead"], (clock, now.wall))
-    return epoch
+
+
+def into_doubt(db: Connection, cursor: int, last: int, sent: Sent) -> tuple[int, list[str]]:
+    """Moves entries up to a number from above the cursor into ``open``; some of them may have been sent.
+
+    Returns how far the relay has read then, and the lanes in which something waits now.
+    """
+    ledger, entered = Ledger(db), []
+    lanes: dict[str, None] = {}
+    for seq, id, lane in db.execute(SQL["captured"], (cursor, last)).fetchall():
+        cursor = follows(cursor, seq, lane)
+        doubt = seq <= sent.upto
+        db.execute(SQL["enter"], (seq, lane, "waiting", 0, sent.since if doubt else None))
+        if doubt:
+            db.execute(SQL["doubt"], (seq,))
+        entered.append((seq, id))
+        lanes[lane] = None
+    ledger.entered(entered)
+    ledger.post()
+    return cursor, list(lanes)
 
 
 class Moved(NamedTuple):
@@ -59,10 +96,12 @@ class Moved(NamedTuple):
     rows: list[tuple[Any, ...]]
     """Claimed entries, as they were read."""
     buried: list[tuple[str, str, dict[str, Any]]]
+    crossed: bool
+    due: float | None
 
     def exchanged(self, now: Now) -> Exchanged:
         """What the relay gets of it."""
-        return Exchanged([_claim(row, now) for row in self.rows], self.buried)
+        return Exchanged([claim(row, now) for row in self.rows], self.buried, self.crossed, self.due)
 
 
 def exchange(
@@ -73,28 +112,48 @@ def exchange(
     now: Now,
     longest_wait: float,
     fresh_first: bool = False,
+    passage: Passage | None = None,
 ) -> Moved:
     """Settles what came back and claims what may be sent next."""
     cursor, current = position(db)
     if current != epoch:
         raise Superseded
-    moved, ledger = Moved([], []), Ledger(db)
+    rows: list[tuple[Any, ...]] = []
+    buried: list[tuple[str, str, dict[str, Any]]] = []
+    ledger = Ledger(db)
+    if passage is not None:
+        cursor = passage.enter(db, cursor, now, ledger)
     for settlement in _but_delivered(db, settlements, now, ledger):
-        _settle(db, settlement, now, moved, ledger)
+        _settle(db, settlement, now, rows, buried, ledger)
     first: list[tuple[Any, ...]] = []
     if fresh_first:
         cursor, first = _advance(db, cursor, limit, now, ledger)
-    due = _due(db, now, limit - len(first), longest_wait)
-    cursor, fresh = _advance(db, cursor, limit - len(first) - len(due), now, ledger)
-    moved.rows.extend([*first, *_claims(db, due, now), *fresh])
+    due, crossed = _due(db, now, limit - len(first), longest_wait, passage.busy if passage else ())
+    room = limit - len(first) - len(due) if passage is None or passage.reads_on else 0
+    cursor, fresh = _advance(db, cursor, room, now, ledger)
+    rows.extend([*first, *_claims(db, due, now), *fresh])
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
+    if passage is not None and passage.ends:
+        db.execute(SQL["reserve_none"], (cursor,))
     ledger.post()
-    return moved
+    return Moved(rows, buried, crossed, None if passage is None else next_due(db, now, longest_wait))
 
 
-def _due(db: Connection, now: Now, limit: int, longest_wait: float) -> list[int]:
-    given = {"wall": now.wall, "monotonic": now.monotonic, "horizon": now.wall + longest_wait, "limit": limit}
-    return [seq for (seq,) in db.execute(SQL["due"], given)] if limit > 0 else []
+def _due(
+    db: Connection, now: Now, limit: int, longest_wait: float, busy: Collection[str]
+) -> tuple[list[int], bool]:
+    """What may be sent or looked up now, and whether some of that has to wait for a busy lane."""
+    if limit <= 0:
+        return [], False
+    given = {
+        "wall": now.wall,
+        "monotonic": now.monotonic,
+        "horizon": now.wall + longest_wait,
+        "limit": limit + len(busy),
+    }
+    found = db.execute(SQL["due"], given).fetchall()
+    free = [seq for seq, lane in found if lane not in busy]
+    return free[:limit], len(free) < len(found)
 
 
 def _advance(
@@ -119,7 +178,7 @@ def _advance(
             entering.append((seq, lane, "waiting", 0, None))
         else:
             entering.append((seq, lane, "sending", 0, now.sink))
-            fresh.append((seq, id, lane, body, stored, "sending", 0, 0, now.sink, None, None))
+            fresh.append((seq, id, lane, body, stored, *_FRESH, now.sink, None, None))
             busy.add(lane)
             if len(fresh) >= room:
                 break
@@ -131,11 +190,28 @@ def _advance(
     return entered[-1][0], fresh
 
 
+def beyond(db: Connection, after: int | None, count: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """Up to so many entries after a number, or after the cursor, as :func:`claim` takes them, and nothing of
+    that put on record; whether the next one has to wait for what its lane has under way."""
+    found: list[tuple[Any, ...]] = []
+    before, size = position(db)[0] if after is None else after, 0
+    with closing(db.execute(SQL["beyond"], (before, count))) as rows:
+        for seq, id, lane, body, stored, waits in rows:
+            if waits or lane == SENTINEL:
+                return found, True
+            before = follows(before, seq, lane)
+            found.append((seq, id, lane, body, stored, *_FRESH, None, None, None))
+            size += len(body) if isinstance(body, bytes) else 0  # a damaged one may be anything
+            if size >= _LARGE:
+                break
+    return found, False
+
+
 def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
     """Puts on record that these entries are now sent, or looked up, and returns them in this order."""
     if not seqs:
         return []
-    given = _json(seqs)
+    given = as_json(seqs)
     rows = db.execute(SQL["claimed"], (given,)).fetchall()
     if len(rows) != len(seqs):
         raise OutboxDamaged("the outbox is damaged: an entry under way is missing")
@@ -150,7 +226,8 @@ def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _claim(row: tuple[Any, ...], now: Now) -> Claim:
+def claim(row: tuple[Any, ...], now: Now) -> Claim:
+    """A claim as the relay gets it, from the row of an entry and its state."""
     seq, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
     return Claim(
         entry=Entry(seq, id, lane, body),
@@ -186,13 +263,13 @@ def _but_delivered(
     delivered = {one.seq: one for one in settlements if isinstance(one, Delivered)}
     if not delivered:
         return settlements
-    rows = db.execute(SQL["landed"], (_json(list(delivered)),)).fetchall()
+    rows = db.execute(SQL["landed"], (as_json(list(delivered)),)).fetchall()
     landed = [delivered.pop(seq) for seq, _, _ in rows]
     insert(db, "receipt", [(one.seq, one.remote_id, one.at, "delivered", None) for one in landed])
-    db.execute(SQL["close_all"], (_json([one.seq for one in landed]),))
+    db.execute(SQL["close_all"], (as_json([one.seq for one in landed]),))
     ledger.delivered([row[:2] for row in rows])
     given = {
-        "lanes": _json([lane for _, _, lane in rows]),
+        "lanes": as_json([lane for _, _, lane in rows]),
         "wall": now.wall,
         "monotonic": now.monotonic,
     }
@@ -200,15 +277,14 @@ def _but_delivered(
     return [one for one in settlements if not isinstance(one, Delivered) or one.seq in delivered]
 
 
-def _json(values: list[Any]) -> str:
-    """As JSON, for one statement that takes them all."""
-    try:
-        return fast_encoder()[0](values, None, 0).decode()
-    except TypeError:  # a lane that is damaged into something else
-        return json.dumps(values, default=repr)
-
-
-def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledger: Ledger) -> None:
+def _settle(
+    db: Connection,
+    settlement: Settlement,
+    now: Now,
+    rows: list[tuple[Any, ...]],
+    buried: list[tuple[str, str, dict[str, Any]]],
+    ledger: Ledger,
+) -> None:
     row = db.execute(SQL["open_row"], (settlement.seq,)).fetchone()
     if row is None:
         return
@@ -220,7 +296,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledg
         db.execute(SQL["bury"], (json.dumps(known), int(attempted), settlement.seq))
         ledger.died(settlement.seq, id)
         promote(db, lane, now, refused_at)
-        moved.buried.append((id, lane, known))
+        buried.append((id, lane, known))
 
     match settlement:
         case Delivered(seq, remote_id, at):
@@ -234,7 +310,7 @@ def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledg
             bury(error)
         case NotFound(seq):
             db.execute(SQL["send_again"], (seq,))
-            moved.rows.extend(_claims(db, [seq], now))
+            rows.extend(_claims(db, [seq], now))
         case Retry():
             _retry(db, settlement, bool(maybe_sent))
         case Dead(seq, due_monotonic, problem, _, verified) if maybe_sent and not verified:

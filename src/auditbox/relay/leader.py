@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -72,7 +73,10 @@ class Leader:
                 # Whoever asks whether somebody relays holds the lock for a moment, too.
                 if lock.try_acquire() or (not stopping.wait(_MOMENT) and lock.try_acquire()):
                     try:
-                        self._lead(term)
+                        if lock.in_place():
+                            self._lead(term)
+                        else:  # it was deleted: others lock the one that has taken its place
+                            lock.forget()
                     finally:
                         lock.release()
                 else:
@@ -171,4 +175,13 @@ class Leader:
             logger.info("what was in flight is looked up by the next relay: %s", error)
 
     def _now(self) -> Now:
-        return Now(time.time(), time.monotonic(), self._sink.clock())
+        return Now(time.time(), time.monotonic(), self._sinks_seconds())
+
+    def _sinks_seconds(self) -> float:
+        """By the sink's clock; since ever, where that of somebody's own sink is no number."""
+        said = self._sink.clock()
+        try:
+            seconds = float(said)
+        except (TypeError, ValueError, OverflowError):
+            return 0.0
+        return seconds if math.isfinite(seconds) else 0.0

@@ -26,6 +26,8 @@ STATEMENTS = {
     "takeover": r"UPDATE relay SET epoch\b",
     "checkpoint": r"PRAGMA wal_checkpoint",
 }
+NOTE = 4160
+"""Where in the file of the relay's lock it stands how far has been sent."""
 _KINDS = [(name, re.compile(pattern, re.IGNORECASE)) for name, pattern in STATEMENTS.items()]
 
 _wanted = ""
@@ -62,6 +64,18 @@ def arm(die_at: str | None) -> None:
 
     Flight.launch, Flight.land = watched_launch, watched_land  # type: ignore[method-assign]
     os.fdatasync = _around("sync", os.fdatasync)
+    pwrite = os.pwrite
+
+    def watched_pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        """A claim is a note beside the outbox, where nothing else is to be done."""
+        if offset != NOTE:
+            return pwrite(descriptor, data, offset)
+        reach("claim.before")
+        written = pwrite(descriptor, data, offset)
+        reach("claim.after")
+        return written
+
+    os.pwrite = watched_pwrite
 
 
 def reach(step: str) -> None:
