@@ -19,7 +19,7 @@ SCRIPTS = {
     "cpu": "--rounds 1 --count 60",
     "interference": "--rounds 1 --seconds 0.3",
     "idle": "--rounds 1 --count 5",
-    "backlog": "--count 3000",
+    "backlog": "--count 20000",
     "middleware": "--rounds 1 --count 40",
     "threads": "--rounds 1 --count 10",
     "processes": "--rounds 1 --count 20",

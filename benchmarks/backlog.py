@@ -61,13 +61,13 @@ def fill(path: Path, count: int) -> None:
 
 def drain(path: Path, url: str, count: int, transport: str) -> None:
     """What the relaying process does; prints what it has measured."""
-    claims: list[tuple[float, float, int]] = []
+    spent: list[tuple[float, float]] = []
     exchange = Window.exchange
 
     def timed(window: Window, *arguments: Any, **options: Any) -> Any:
         begin, used = time.perf_counter(), time.thread_time()
         exchanged = exchange(window, *arguments, **options)
-        claims.append((begin, time.thread_time() - used, len(exchanged.claims)))
+        spent.append((begin, time.thread_time() - used))
         return exchanged
 
     Window.exchange = timed  # type: ignore[method-assign]
@@ -78,7 +78,7 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
         idle.flush(10)
         time.sleep(1.0)
         resting = rss()
-    claims.clear()
+    spent.clear()
     marks, sizes, begin = [], [], time.perf_counter()
     with AuditTrail(
         path,
@@ -99,10 +99,10 @@ def drain(path: Path, url: str, count: int, transport: str) -> None:
         while path.stat().st_size / 1e6 > full / 4 and time.monotonic() < until:
             time.sleep(0.1)
     starts = [0.0, *marks]
-    costs = []
-    for first, last in zip(starts, marks, strict=False):
-        part = [(cost, claimed) for at, cost, claimed in claims if first <= at - begin <= last]
-        costs.append(sum(cost for cost, _ in part) / sum(claimed for _, claimed in part) * 1e6)
+    costs = [
+        sum(cost for at, cost in spent if first <= at - begin <= last) / (count / PARTS) * 1e6
+        for first, last in zip(starts, marks, strict=False)
+    ]
     rates = [count / PARTS / (last - first) for first, last in zip(starts, marks, strict=False)]
     result = {
         "claim": costs,
