@@ -162,7 +162,7 @@ def test_what_a_failed_transaction_has_written_is_no_gap(left: Path) -> None:
     db.execute("ROLLBACK")
     assert os.stat(f"{left}-wal").st_size > size + 10 * FRAME
     assert not torn.has_gap(left)
-    db.execute("UPDATE relay SET heartbeat = 1")
+    db.execute("UPDATE relay SET last_move = 1")
     assert not torn.has_gap(left)
     db.close()
 
