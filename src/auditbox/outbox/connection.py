@@ -15,6 +15,7 @@ from auditbox.outbox.statements import SQL
 from auditbox.outbox.transaction import Transaction
 
 if TYPE_CHECKING:
+    from auditbox.outbox.mark import Mark
     from auditbox.outbox.reader import Reader
 
 _NEWEST = SQL["newest"]
@@ -41,6 +42,8 @@ class Connected:
         self._room = room
         self.reader: Reader | None = None
         """Reads the same files beside, and has none open any longer."""
+        self.mark: Mark | None = None
+        """The relay's, of which a forked child keeps nothing."""
         self._db: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         self._files: stranded.Files = ()

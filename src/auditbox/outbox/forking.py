@@ -26,15 +26,15 @@ class Forkable(Protocol):
     def after_fork_in_child(self) -> None: ...
 
 
-_members: dict[int, weakref.ref[Forkable]] = {}
-"""By the references' ids. A list of them is made in one step, whoever registers or goes meanwhile."""
+_members: dict[weakref.ref[Forkable], None] = {}
+"""In the order in which they came. A list of them is made in one step, whoever registers or goes meanwhile;
+and one that goes is taken out by a call of C, in which no signal handler runs."""
 _held: list[Forkable] = []
 
 
 def register(member: Forkable) -> None:
     """From now on this one takes part in every fork, for as long as it lives."""
-    reference = weakref.ref(member, lambda gone: _members.pop(id(gone), None))
-    _members[id(reference)] = reference
+    _members[weakref.ref(member, _members.__delitem__)] = None
 
 
 def under_way() -> bool:
@@ -51,7 +51,7 @@ def _before() -> None:
     _turn.acquire()
     importing.acquire()
     # What writes behind comes first: it writes into what the others close.
-    alive = [member for reference in list(_members.values()) if (member := reference()) is not None]
+    alive = [member for reference in list(_members) if (member := reference()) is not None]
     _held[:] = sorted(alive, key=lambda member: getattr(member, "last_before_fork", False))
     try:
         _each(_held, lambda member: member.before_fork())

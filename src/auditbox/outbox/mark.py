@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from zlib import crc32
 
-from auditbox.outbox import clock, forking
+from auditbox.outbox import clock
 
 _FENCE, _SENT = 4096, 4160
 """Where in the file: behind the memo (see :mod:`auditbox.outbox.memo`)."""
@@ -46,7 +46,6 @@ class Mark:
         self._whose, self._epoch = f"{outbox} {boot}".encode(), epoch
         self._fence = self._checked(_EPOCH.pack(epoch))
         self._file: IO[bytes] | None = None
-        forking.register(self)
 
     def __del__(self) -> None:
         """As :meth:`close`."""
@@ -94,16 +93,6 @@ class Mark:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-    def before_fork(self) -> None:
-        """Nothing to let go of: the parent stays the relay."""
-
-    def after_fork_in_parent(self) -> None:
-        """Goes on."""
-
-    def after_fork_in_child(self) -> None:
-        """The child has no relay, and nobody else would give its copy of the file back."""
-        self.close()
 
     def _opened(self) -> int:
         if self._file is None:

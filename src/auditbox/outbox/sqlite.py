@@ -213,6 +213,7 @@ class SqliteOutbox:
     def mark(self, epoch: int) -> Mark | None:
         """Where the relay of this epoch notes how far it sends; None where it cannot, or may not any more."""
         mark = Mark(self.path, self.name, epoch)
+        self._store.mark = mark
         return mark if mark.holds() else None
 
     def exchange(

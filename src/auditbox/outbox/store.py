@@ -173,6 +173,8 @@ class Store(Connected):
         self._pid, self._db, self._cursor, self._held = os.getpid(), None, None, False
         if self.reader is not None:
             self.reader.after_fork_in_child()
+        if self.mark is not None:
+            self.mark.close()
         self._combiner = Combiner(self._commit, self._bound)
 
     # -- one batch ---------------------------------------------------------------------------------
