@@ -329,23 +329,11 @@ def test_random_runs_with_the_window_lose_double_and_reorder_nothing(first: int)
         run_at_random(Windowed(Modelled()), seed, 120).drain()
 
 
+@pytest.mark.parametrize("before", [lambda outbox: outbox, Windowed], ids=["by itself", "with the window"])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_runs_of_the_window_before_the_sqlite_code_agree_with_the_model(seed: int) -> None:
+def test_random_runs_of_the_sqlite_code_agree_with_the_model(seed: int, before: Callable[..., Any]) -> None:
     """Step by step the file holds what the model holds."""
-    subject = Windowed(Lockstep())
-    try:
-        world = run_at_random(subject, seed, 150)
-        subject.verify()
-        world.drain()
-        subject.verify()
-    finally:
-        subject.close()
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_random_runs_of_the_sqlite_code_agree_with_the_model(seed: int) -> None:
-    """Step by step the file holds what the model holds."""
-    subject = Lockstep()
+    subject = before(Lockstep())
     try:
         world = run_at_random(subject, seed, 150)
         subject.verify()

@@ -96,8 +96,9 @@ class Moved(NamedTuple):
     rows: list[tuple[Any, ...]]
     """Claimed entries, as they were read."""
     buried: list[tuple[str, str, dict[str, Any]]]
-    crossed: bool
-    due: float | None
+    crossed: bool = False
+    due: float | None = None
+    """As in Exchanged."""
 
     def exchanged(self, now: Now) -> Exchanged:
         """What the relay gets of it."""
@@ -118,25 +119,23 @@ def exchange(
     cursor, current = position(db)
     if current != epoch:
         raise Superseded
-    rows: list[tuple[Any, ...]] = []
-    buried: list[tuple[str, str, dict[str, Any]]] = []
-    ledger = Ledger(db)
+    moved, ledger = Moved([], []), Ledger(db)
     if passage is not None:
         cursor = passage.enter(db, cursor, now, ledger)
     for settlement in _but_delivered(db, settlements, now, ledger):
-        _settle(db, settlement, now, rows, buried, ledger)
+        _settle(db, settlement, now, moved, ledger)
     first: list[tuple[Any, ...]] = []
     if fresh_first:
         cursor, first = _advance(db, cursor, limit, now, ledger)
     due, crossed = _due(db, now, limit - len(first), longest_wait, passage.busy if passage else ())
     room = limit - len(first) - len(due) if passage is None or passage.reads_on else 0
     cursor, fresh = _advance(db, cursor, room, now, ledger)
-    rows.extend([*first, *_claims(db, due, now), *fresh])
+    moved.rows.extend([*first, *_claims(db, due, now), *fresh])
     db.execute(SQL["move"], (cursor, relay_checksum(cursor, epoch), now.wall))
     if passage is not None and passage.ends:
         db.execute(SQL["reserve_none"], (cursor,))
     ledger.post()
-    return Moved(rows, buried, crossed, None if passage is None else next_due(db, now, longest_wait))
+    return moved if passage is None else moved._replace(crossed=crossed, due=next_due(db, now, longest_wait))
 
 
 def _due(
@@ -277,14 +276,7 @@ def _but_delivered(
     return [one for one in settlements if not isinstance(one, Delivered) or one.seq in delivered]
 
 
-def _settle(
-    db: Connection,
-    settlement: Settlement,
-    now: Now,
-    rows: list[tuple[Any, ...]],
-    buried: list[tuple[str, str, dict[str, Any]]],
-    ledger: Ledger,
-) -> None:
+def _settle(db: Connection, settlement: Settlement, now: Now, moved: Moved, ledger: Ledger) -> None:
     row = db.execute(SQL["open_row"], (settlement.seq,)).fetchone()
     if row is None:
         return
@@ -296,7 +288,7 @@ def _settle(
         db.execute(SQL["bury"], (json.dumps(known), int(attempted), settlement.seq))
         ledger.died(settlement.seq, id)
         promote(db, lane, now, refused_at)
-        buried.append((id, lane, known))
+        moved.buried.append((id, lane, known))
 
     match settlement:
         case Delivered(seq, remote_id, at):
@@ -310,7 +302,7 @@ def _settle(
             bury(error)
         case NotFound(seq):
             db.execute(SQL["send_again"], (seq,))
-            rows.extend(_claims(db, [seq], now))
+            moved.rows.extend(_claims(db, [seq], now))
         case Retry():
             _retry(db, settlement, bool(maybe_sent))
         case Dead(seq, due_monotonic, problem, _, verified) if maybe_sent and not verified:
