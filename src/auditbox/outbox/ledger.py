@@ -137,22 +137,18 @@ class Tally:
 def tallied(entered: Sequence[tuple[int, str]], delivered: Sequence[tuple[int, str]]) -> dict[int, Tally]:
     """By the day of capture: what a relay has read of it, and what was delivered."""
     tallies: dict[int, Tally] = {}
-    for seq, id in entered:
-        tally = _tally(tallies, seq, id)
-        tally.entries += 1
-        tally.first, tally.last = min(tally.first, seq), max(tally.last, seq)
-    for seq, id in delivered:
-        tally = _tally(tallies, seq, id)
-        tally.delivered += 1
-        tally.digest += _of(seq, id)
+    read, landed = dict(entered), dict(delivered)
+    for seq, id in (read | landed).items():
+        day = day_of(id)
+        if (tally := tallies.get(day)) is None:
+            tally = tallies[day] = Tally(seq, seq)
+        if seq in read:
+            tally.entries += 1
+            tally.first, tally.last = min(tally.first, seq), max(tally.last, seq)
+        if seq in landed:
+            tally.delivered += 1
+            tally.digest += _of(seq, id)
     return tallies
-
-
-def _tally(tallies: dict[int, Tally], seq: int, id: str) -> Tally:
-    day = day_of(id)
-    if (found := tallies.get(day)) is None:
-        found = tallies[day] = Tally(seq, seq)
-    return found
 
 
 class Ledger:

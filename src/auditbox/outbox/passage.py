@@ -7,7 +7,7 @@ from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from auditbox.errors import Superseded
-from auditbox.outbox.base import Ahead, Delivered, Now
+from auditbox.outbox.base import Ahead, Delivered, Now, Passed
 from auditbox.outbox.ledger import Ledger, Tally, tallied
 from auditbox.outbox.statements import SQL, as_json, batched, run
 from auditbox.outbox.transitions import promote
@@ -34,9 +34,16 @@ class Passage(NamedTuple):
     def of(cls, ahead: Ahead) -> Passage:
         """What an exchange is told, as it is written."""
         passed = ahead.passed
-        landed = [(one, one.fate) for one in passed if isinstance(one.fate, Delivered)]
-        flying = [(one, one.fate) for one in passed if not isinstance(one.fate, Delivered | None)]
-        waiting = [one for one in passed if one.fate is None]
+        landed: list[tuple[Passed, Delivered]] = []
+        flying: list[tuple[Passed, float]] = []
+        waiting: list[Passed] = []
+        for one in passed:
+            if one.fate is None:
+                waiting.append(one)
+            elif isinstance(one.fate, Delivered):
+                landed.append((one, one.fate))
+            else:
+                flying.append((one, one.fate))
         receipts = [(one.seq, fate.remote_id, fate.at, "delivered", None) for one, fate in landed]
         rows: list[tuple[Any, ...]] = [(one.seq, one.lane, "sending", 0, since) for one, since in flying]
         rows += [(one.seq, one.lane, "waiting", 0, None) for one in waiting]

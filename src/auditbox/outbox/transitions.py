@@ -198,7 +198,7 @@ def beyond(db: Connection, after: int | None, count: int) -> tuple[list[tuple[An
         for seq, id, lane, body, stored, waits in rows:
             if waits or lane == SENTINEL:
                 return found, True
-            before = follows(before, seq, lane)
+            before = seq if seq == before + 1 else follows(before, seq, lane)
             found.append((seq, id, lane, body, stored, *_FRESH, None, None, None))
             size += len(body) if isinstance(body, bytes) else 0  # a damaged one may be anything
             if size >= _LARGE:
@@ -233,21 +233,19 @@ def claim(row: tuple[Any, ...], now: Now) -> Claim:
         action="verify" if state == "verify" else "send",
         attempts=attempts,
         maybe_sent=bool(maybe_sent),
-        sent_at=sent_at if sent_at is not None else _sent_since(id, state, now),
+        sent_at=sent_at if sent_at is not None else now.sink if state != "verify" else _sent_since(id, now),
         refused_at=refused_at,
         error=_read(error) if error else None,
         intact=is_intact((seq, id, lane, body, stored)),
     )
 
 
-def _sent_since(id: str, state: str, now: Now) -> float:
-    """Since when it may have been sent, in the sink's seconds, where nothing is stored of that.
+def _sent_since(id: str, now: Now) -> float:
+    """Since when what is looked up may have been sent, in the sink's seconds; nothing is stored of that.
 
-    What is looked up all the same was put in doubt by a recovery: it was not sent before its capture, give or
-    take a day by which the clock may have been wrong then.
+    It was put in doubt by a recovery: it was not sent before its capture, give or take a day by which the
+    clock may have been wrong then.
     """
-    if state != "verify":
-        return now.sink
     captured = captured_at(id)
     return 0.0 if captured is None else captured - _WRONG_CLOCK + now.sink - now.wall
 

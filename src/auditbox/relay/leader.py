@@ -27,6 +27,8 @@ ELECTION = 1.0
 """Seconds between attempts to become the relay while another process is."""
 _LONGEST_REST = 30.0
 _MOMENT = 0.02
+_LOOK = 0.05
+"""Seconds between two looks at what may have outlived its deadline."""
 
 
 class Term:
@@ -134,15 +136,16 @@ class Leader:
         return Flights(flight, senders, relay.delivery, relay.done)
 
     def _repeat(self, relay: Relay, term: Term, wait: Callable[[float], None]) -> None:
-        said = ""
+        said, abort_at = "", 0.0
         while not term.stopping.is_set():
             woken = term.wake.is_set()
             term.wake.clear()
             term.hungry = True  # before the step looks: what is appended after it looked wakes us
             if woken:
                 relay.wake()
+            now = self._now()
             try:
-                pause, why = relay.step(self._now()), ""
+                pause, why = relay.step(now), ""
                 term.fails = None
             except (Superseded, Interrupted):
                 raise
@@ -152,7 +155,9 @@ class Leader:
             if why and why != said:
                 logger.warning("delivery waits for its outbox: %s", why)
             said = why
-            self._sink.abort_overdue()
+            if now.monotonic >= abort_at:  # it looks at every connection
+                abort_at = now.monotonic + _LOOK
+                self._sink.abort_overdue()
             term.hungry = relay.hungry
             if relay.judge.breaker.cause == "unauthorized" and relay.under_way == 0:
                 return self._rest(relay, term)

@@ -54,12 +54,13 @@ class Relay:
         self._told = False
         self._first_at: float | None = None
         self._window: Window | None = None
+        self._name = ""
         self._look_at = 0.0
 
     def take_over(self, now: Now) -> None:
         """Becomes the outbox's only relay."""
         epoch = self._outbox.take_over(now, self.judge.verify_after, clock.identity())
-        self._window = Window(self._outbox, epoch)
+        self._window, self._name = Window(self._outbox, epoch), self._outbox.name
 
     def wake(self) -> None:
         """Something may have been appended: the next step looks."""
@@ -171,7 +172,7 @@ class Relay:
     def delivery(self, claim: Claim) -> Delivery:
         """What the sink gets of a claim."""
         entry = claim.entry
-        body = with_number(entry.body, self._outbox.name, entry.seq)
+        body = with_number(entry.body, self._name, entry.seq)
         return Delivery(entry.seq, entry.id, entry.lane, body, claim.sent_at)
 
     def perform(self, claim: Claim) -> Outcome:

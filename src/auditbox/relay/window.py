@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any, NamedTuple
 
 from auditbox.errors import OutboxError, Superseded
@@ -179,7 +179,8 @@ class Window:
             self._note_due(look.due, turn.now)
             for claim in look.claims:
                 self._order.append(claim.entry[:3])
-                self._bytes += _size(claim)
+                if claim.intact:
+                    self._bytes += len(claim.entry.body)
                 if (waiting := self._lanes.get(claim.entry.lane)) is not None:
                     waiting.append(claim)
                 else:
@@ -215,9 +216,11 @@ class Window:
             self._read(turn, room)
         if not self._ready and self._is_stuck():
             return self._record(turn, (), room, whole=True, reads_on=True).claims
-        if self._upto(room) > self._outbox.reserved:
+        upto = self._upto(room)
+        if upto > self._outbox.reserved:
             self._record(turn)
-        upto, mark, at = self._upto(room), self._mark, turn.now.sink
+            upto = self._upto(room)
+        mark, at = self._mark, turn.now.sink
         if not self._ready or mark is None or upto > self._outbox.reserved:
             return []
         since = at if self._sent.since is None or not self.owes else min(at, self._sent.since)
@@ -227,14 +230,17 @@ class Window:
                 raise Superseded
             self._mark = None  # the note cannot be written: everything goes on record from here on
             return []
-        claims = [self._ready.popleft()._replace(sent_at=at) for _ in range(min(room, len(self._ready)))]
-        self._bytes -= sum(map(_size, claims))
-        self._flying.update((claim.entry.seq, claim) for claim in claims)
+        claims = [
+            Claim(one.entry, one.action, sent_at=at, intact=one.intact)
+            for one in [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+        ]
+        self._bytes -= sum([len(claim.entry.body) for claim in claims if claim.intact])
+        self._flying.update({claim.entry.seq: claim for claim in claims})
         return claims
 
     def _upto(self, count: int) -> int:
         """The highest number among so many that are ready."""
-        return max((claim.entry.seq for claim in islice(self._ready, count)), default=0)
+        return max([claim.entry.seq for claim in islice(self._ready, count)], default=0)
 
     def _record(
         self,
@@ -279,10 +285,12 @@ class Window:
 
     def _delivered(self) -> list[Passed]:
         """All that was delivered before the first one that was not."""
-        return [
-            Passed(*entry, self._landed[entry[0]].delivered)
-            for entry in takewhile(lambda entry: entry[0] in self._landed, self._order)
-        ]
+        passed = []
+        for seq, id, lane in self._order:
+            if (landed := self._landed.get(seq)) is None:
+                break
+            passed.append(Passed(seq, id, lane, landed.delivered))
+        return passed
 
     def _all_sent(self) -> list[Passed]:
         """All up to the last one that was sent."""
@@ -294,7 +302,3 @@ class Window:
         if seq in self._landed:
             return self._landed[seq].delivered
         return self._flying[seq].sent_at if seq in self._flying else None
-
-
-def _size(claim: Claim) -> int:
-    return len(claim.entry.body) if claim.intact else 0

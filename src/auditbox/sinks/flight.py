@@ -13,13 +13,12 @@ import select
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
 from auditbox.sinks.connection import BLOCK, Connection
 from auditbox.sinks.exchange import IDLE, Answer, Overdue, Request, Silence, reset_on_close
 from auditbox.sinks.pool import Pool
-from auditbox.sinks.reading import Reading
+from auditbox.sinks.reading import Reading, at_a_glance
 
 Landed = tuple[int, SendOutcome | None]
 """A number and its outcome; None where it was certainly not processed and must be sent anew, by a thread."""
@@ -32,15 +31,15 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class _Trip:
     """One request under way."""
 
-    __slots__ = ("connection", "expires", "number", "reading", "rest", "token", "until")
+    __slots__ = ("connection", "expires", "number", "reading", "rest", "socket", "token", "until")
 
-    def __init__(
-        self, number: int, connection: Connection, request: Request, reading: Reading, expires: float
-    ) -> None:
+    def __init__(self, number: int, connection: Connection, request: Request, expires: float) -> None:
         self.number, self.connection, self.expires = number, connection, expires
+        self.socket = connection.open_socket
         self.rest: memoryview | bytes = request.data
         self.token = request.token
-        self.reading = reading
+        self.reading: Reading | None = None
+        """Of an answer that takes more than a glance."""
         self.until = 0.0
         """When it has been silent for too long."""
 
@@ -85,13 +84,12 @@ class Flight:
         connection = None if request is None else self._take(now)
         if request is None or connection is None:
             return False
-        reading = self._pool.reading(self._longest)
-        trip = _Trip(delivery.seq, connection, request, reading, now + self._deadline)
+        trip = _Trip(delivery.seq, connection, request, now + self._deadline)
         connection.reusable = False
-        descriptor = connection.open_socket.fileno()
+        descriptor = trip.socket.fileno()
         self._trips[descriptor] = trip
-        if connection.open_socket.gettimeout() != 0.0:  # asking is cheaper than telling
-            connection.open_socket.settimeout(0.0)
+        if trip.socket.gettimeout() != 0.0:  # asking is cheaper than telling
+            trip.socket.settimeout(0.0)
         trip.until = now + self._pool.timeouts["write"]
         self._push(descriptor, trip, now)
         return True
@@ -163,7 +161,7 @@ class Flight:
         """Sends as much as the socket takes."""
         try:
             while trip.rest:
-                sent = trip.connection.open_socket.send(trip.rest)
+                sent = trip.socket.send(trip.rest)
                 trip.rest = memoryview(trip.rest)[sent:] if sent < len(trip.rest) else b""
         except _WOULD_BLOCK:
             self._poll.register(descriptor, select.POLLIN | select.POLLOUT)
@@ -176,14 +174,21 @@ class Flight:
 
     def _pull(self, descriptor: int, trip: _Trip, now: float) -> None:
         """Reads what is there."""
-        reading = trip.reading
         try:
+            data = trip.socket.recv(BLOCK)
+            reading = trip.reading
+            if reading is None:
+                if not trip.rest and (usual := at_a_glance(data, self._longest)) is not None:
+                    trip.connection.reusable = True
+                    self._end(descriptor, trip, usual)
+                    return
+                reading = trip.reading = self._pool.reading(self._longest)
             while True:
-                data = trip.connection.open_socket.recv(BLOCK)
                 if not data:
                     reading.end()
                 if not data or reading.feed(data):
                     break
+                data = trip.socket.recv(BLOCK)
         except _WOULD_BLOCK:
             trip.until = now + self._pool.timeouts["read"]
             return
@@ -195,10 +200,10 @@ class Flight:
 
     def _fail(self, descriptor: int, trip: _Trip, exc: Exception, *, read_first: bool = False) -> None:
         """Ends a trip that went wrong; a server that refuses by the headers alone may have answered."""
-        reading = trip.reading
+        reading = trip.reading or self._pool.reading(self._longest)
         if read_first:
             try:
-                while data := trip.connection.open_socket.recv(BLOCK):
+                while data := trip.socket.recv(BLOCK):
                     if reading.feed(data):
                         break
             except Exception:  # noqa: BLE001, S110 - then there is no answer
@@ -212,8 +217,10 @@ class Flight:
 
     def _end(self, descriptor: int, trip: _Trip, result: Answer | Silence) -> None:
         del self._trips[descriptor]
-        with suppress(KeyError):  # it failed before it had to be waited for
+        try:  # noqa: SIM105 - suppress is three calls, for every record
             self._poll.unregister(descriptor)
+        except KeyError:  # it failed before it had to be waited for
+            pass
         self._give(trip.connection)
         try:
             outcome = self._judge(result, trip.token)
@@ -224,7 +231,7 @@ class Flight:
     def _end_overdue(self, now: float) -> None:
         for descriptor, trip in list(self._trips.items()):
             if now > trip.expires or now > trip.until:
-                reset_on_close(trip.connection.open_socket)
+                reset_on_close(trip.socket)
                 self._fail(descriptor, trip, Overdue() if now > trip.expires else TimeoutError())
 
     def _silence_bell(self) -> None:

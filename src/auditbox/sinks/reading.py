@@ -6,8 +6,10 @@ microseconds; a parser that is ready for whatever else a server may send takes t
 
 from __future__ import annotations
 
+import functools
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 
 from auditbox.sinks.exchange import Answer, decoded, named
 
@@ -119,32 +121,41 @@ def at_a_glance(data: bytes, longest: int) -> Answer | None:
     Strict, so that whatever two parsers might understand differently is left to one: no field twice, no
     folded lines, no other encoding than chunks (RFC 9112).
     """
-    head = _HEAD.match(data)
+    at = data.find(b"\r\n\r\n") + 4
+    head = _usual_head(data[:at])
     if head is None:
         return None
-    lines = head[2].lower()
-    fields = dict(_FIELD.findall(lines))
+    status, length, headers = head
+    body = data[at:]
+    if length is None:
+        joined = _joined(data, at)
+        if joined is None:
+            return None
+        body = joined
+    elif length != len(body):
+        return None
+    return None if len(body) > longest else Answer(status, headers, body)
+
+
+@functools.lru_cache(16)  # a server's answers of the same second and length begin alike
+def _usual_head(head: bytes) -> tuple[int, int | None, Mapping[str, str]] | None:
+    """Status, length (None: in chunks) and date of a success with a usual head; None for any other head."""
+    found = _HEAD.fullmatch(head)
+    if found is None:
+        return None
+    lines = found[2].lower()
+    fields = {name: value.strip(b" \t") for name, value in _FIELD.findall(lines)}
     if len(fields) < lines.count(b"\n") or b"content-encoding" in fields:
         return None
-    if fields.get(b"connection", b"keep-alive").strip(b" \t") != b"keep-alive":
-        return None
-    length, encoding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
-    if encoding is None:
-        body = _counted(data, head.end(), length)
-    else:
-        body = _joined(data, head.end()) if encoding.strip(b" \t") == b"chunked" and length is None else None
-    if body is None or len(body) > longest:
+    if fields.get(b"connection", b"keep-alive") != b"keep-alive":
         return None
     date = fields.get(b"date")
-    return Answer(int(head[1]), {} if date is None else {"date": date.strip(b" \t").decode("latin-1")}, body)
-
-
-def _counted(data: bytes, at: int, length: bytes | None) -> bytes | None:
-    """The rest of the data where it has this length; None for anything else."""
-    size = b"" if length is None else length.strip(b" \t")
-    if not size.isdigit() or len(size) > 9 or int(size) != len(data) - at:
-        return None
-    return data[at:]
+    headers = {} if date is None else {"date": date.decode("latin-1")}
+    length, encoding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if length is None:
+        return (int(found[1]), None, headers) if encoding == b"chunked" else None
+    counted = encoding is None and length.isdigit() and len(length) <= 9
+    return (int(found[1]), int(length), headers) if counted else None
 
 
 def _joined(data: bytes, at: int) -> bytes | None:
