@@ -112,6 +112,7 @@ class SqliteOutbox:
         self._store.upkeep = self._upkeep
         self.append_alone = self._append_behind if self._behind else self._store.append_alone
         """Stores one draft if nobody else is writing; False: it takes :meth:`append`, nothing was stored."""
+        self.give_way = self._store.give_way
         forking.register(self._upkeep)
 
     def _beside(self, suffix: str) -> Path:

@@ -22,6 +22,7 @@ class Flights:
         senders: take what would block.
         delivery: what the sink gets of a claim.
         done: takes an outcome, and says whether the relay should hear of it at once.
+        give_way: is called before each answer and each request.
     """
 
     def __init__(
@@ -30,12 +31,15 @@ class Flights:
         senders: Senders,
         delivery: Callable[[Claim], Delivery],
         done: Callable[[Claim, Outcome], bool],
+        give_way: Callable[[], None],
     ) -> None:
         self._flight, self._senders, self._delivery, self._done = flight, senders, delivery, done
+        self._give_way = give_way
         self._claims: dict[int, Claim] = {}
 
     def dispatch(self, claim: Claim) -> None:
         """Sends it, or has it sent or looked up."""
+        self._give_way()
         if claim.action == "send" and self._flight.launch(self._delivery(claim)):
             self._claims[claim.entry.seq] = claim
         else:
@@ -45,6 +49,7 @@ class Flights:
         """Until an outcome should be taken at once, the relay is woken, or the time is over."""
         deadline = time.monotonic() + timeout
         while True:
+            self._give_way()
             landed, urgent = self._flight.land(timeout), False
             for seq, outcome in landed:
                 claim = self._claims.pop(seq)
@@ -52,8 +57,9 @@ class Flights:
                     self._senders.dispatch(claim)
                 elif self._done(claim, outcome):
                     urgent = True
-            if urgent or not landed or (timeout := deadline - time.monotonic()) <= 0:
+            if urgent or not landed:
                 return
+            timeout = max(0.0, deadline - time.monotonic())
 
     def close(self, timeout: float) -> None:
         """Gives what is in flight so many seconds to land, and breaks the rest off."""

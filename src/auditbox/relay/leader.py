@@ -133,7 +133,7 @@ class Leader:
         if flight is None:
             return None
         wake.also = flight.wake
-        return Flights(flight, senders, relay.delivery, relay.done)
+        return Flights(flight, senders, relay.delivery, relay.done, self._outbox.give_way)
 
     def _repeat(self, relay: Relay, term: Term, wait: Callable[[float], None]) -> None:
         said, abort_at = "", 0.0

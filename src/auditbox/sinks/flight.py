@@ -12,6 +12,7 @@ import os
 import select
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 
 from auditbox.sinks.base import Delivery, Problem, SendOutcome, Unclear
@@ -69,6 +70,8 @@ class Flight:
         self._trips: dict[int, _Trip] = {}
         self._idle: list[Connection] = []
         """Taken from the pool and kept, as this thread is nearly all that sends."""
+        self._ready: deque[tuple[int, int]] = deque()
+        """Descriptors at which something has happened, and what."""
         self._landed: list[Landed] = []
         self._bell, self._cord = os.pipe()
         for end in (self._bell, self._cord):
@@ -113,21 +116,25 @@ class Flight:
     def land(self, timeout: float) -> list[Landed]:
         """What has come to an end, after waiting for it for at most so many seconds.
 
-        Nothing when woken: what came to an end at the same time is returned first.
+        One answer at a time, so that the caller may give way to others in between. Nothing when woken: what
+        came to an end at the same time is returned first.
         """
-        if not self._landed and not self._woken:
+        ready = self._ready
+        if not (ready or self._landed or self._woken):
             longest = min(timeout, _LOOK) if self._trips else timeout
-            for descriptor, event in self._poll.poll(max(0.0, longest) * 1000):
-                if descriptor == self._bell:
-                    self._silence_bell()
-                    self._woken = True
-                elif (trip := self._trips.get(descriptor)) is not None:
-                    self._move(descriptor, trip, event)
-            if self._trips and (now := time.monotonic()) >= self._look_at:
-                self._look_at = now + _LOOK
-                self._end_overdue(now)
+            ready.extend(self._poll.poll(max(0.0, longest) * 1000))
+        while ready and not self._landed:
+            descriptor, event = ready.popleft()
+            if descriptor == self._bell:
+                self._silence_bell()
+                self._woken = True
+            elif (trip := self._trips.get(descriptor)) is not None:
+                self._move(descriptor, trip, event)
+        if self._trips and not ready and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK
+            self._end_overdue(now)
         landed, self._landed = self._landed, []
-        self._woken = self._woken and bool(landed)
+        self._woken = self._woken and bool(landed or ready)
         return landed
 
     def wake(self) -> None:
