@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _APPEND = SQL["append"]
-_NAP, _NAPS = 0.00002, 3
-"""Seconds (some 80 µs, as the system rounds them up), and how often at most: somebody may always store."""
+_NAP, _WORK = 0.001, 0.0004
+"""Seconds for which a thread gives way to one that stores, and for which it does not after that: somebody may
+be storing all the time, and what is stored must go out, too."""
 
 
 class Store(Connected):
@@ -55,6 +56,7 @@ class Store(Connected):
         self._bound, self._held = bound, False
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
+        self._patient_from = 0.0
         forking.register(self)
 
     def append(self, drafts: Sequence[Draft]) -> None:
@@ -133,10 +135,9 @@ class Store(Connected):
         For a thread that would do much in Python now: whoever stores gives Python's lock away with each
         system call, and would get it back late each time.
         """
-        for _ in range(_NAPS):
-            if self._combiner._leading is not True:
-                return
+        if self._combiner._leading is True and monotonic() >= self._patient_from:
             time.sleep(_NAP)
+            self._patient_from = monotonic() + _WORK
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in a transaction of its own and returns what it returns."""

@@ -228,15 +228,17 @@ def _claims(db: Connection, seqs: list[int], now: Now) -> list[tuple[Any, ...]]:
 def claim(row: tuple[Any, ...], now: Now) -> Claim:
     """A claim as the relay gets it, from the row of an entry and its state."""
     seq, id, lane, body, stored, state, attempts, maybe_sent, sent_at, refused_at, error = row
+    if sent_at is None:
+        sent_at = _sent_since(id, now) if state == "verify" else now.sink
     return Claim(
-        entry=Entry(seq, id, lane, body),
-        action="verify" if state == "verify" else "send",
-        attempts=attempts,
-        maybe_sent=bool(maybe_sent),
-        sent_at=sent_at if sent_at is not None else now.sink if state != "verify" else _sent_since(id, now),
-        refused_at=refused_at,
-        error=_read(error) if error else None,
-        intact=is_intact((seq, id, lane, body, stored)),
+        Entry(seq, id, lane, body),
+        "verify" if state == "verify" else "send",
+        attempts,
+        bool(maybe_sent),
+        sent_at,
+        refused_at,
+        _read(error) if error else None,
+        is_intact((seq, id, lane, body, stored)),
     )
 
 

@@ -171,9 +171,8 @@ class Relay:
 
     def delivery(self, claim: Claim) -> Delivery:
         """What the sink gets of a claim."""
-        entry = claim.entry
-        body = with_number(entry.body, self._name, entry.seq)
-        return Delivery(entry.seq, entry.id, entry.lane, body, claim.sent_at)
+        seq, id, lane, body = claim.entry
+        return Delivery(seq, id, lane, with_number(body, self._name, seq), claim.sent_at)
 
     def perform(self, claim: Claim) -> Outcome:
         """Sends or looks up one claim, on the calling thread."""

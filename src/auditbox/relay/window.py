@@ -25,6 +25,8 @@ EVERY = 0.1
 """Seconds after which a delivery is put on record, where those before it have come as well."""
 _PATIENCE = 1.0
 """Seconds for which it may wait for an earlier one, until what is being sent goes on record, too."""
+_STALE = 1.0
+"""Seconds for which the time of its reading does for the time at which something was sent."""
 _READ = 128
 """The most entries that are read at once."""
 _MOST, _MOST_BYTES = 512, 4 << 20
@@ -230,10 +232,9 @@ class Window:
                 raise Superseded
             self._mark = None  # the note cannot be written: everything goes on record from here on
             return []
-        claims = [
-            Claim(one.entry, one.action, sent_at=at, intact=one.intact)
-            for one in [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
-        ]
+        claims = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+        if not all(0.0 <= at - (claim.sent_at or 0.0) <= _STALE for claim in claims):
+            claims = [claim._replace(sent_at=at) for claim in claims]
         self._bytes -= sum([len(claim.entry.body) for claim in claims if claim.intact])
         self._flying.update({claim.entry.seq: claim for claim in claims})
         return claims
