@@ -128,6 +128,42 @@ def test_threads_combine_and_lose_nothing(outbox: SqliteOutbox) -> None:
         assert [id for (id,) in found] == [one.id for one in expected]
 
 
+def test_who_has_much_to_do_gives_way_to_one_that_stores(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It naps while somebody stores, and never twice in a row: both get on."""
+    naps: list[float] = []
+    me, sleep = threading.get_ident(), time.sleep
+
+    def nap(seconds: float) -> None:
+        if threading.get_ident() == me:
+            naps.append(seconds)
+        else:
+            sleep(seconds)
+
+    monkeypatch.setattr("auditbox.outbox.store._WORK", 60.0)
+    monkeypatch.setattr("auditbox.outbox.store.time.sleep", nap)
+    outbox.append([draft()])
+    outbox.give_way()
+    assert naps == []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def store(_: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    storing = threading.Thread(target=outbox._store.write, args=(store,))
+    storing.start()
+    try:
+        assert begun.wait(10)
+        outbox.give_way()
+        outbox.give_way()
+    finally:
+        go_on.set()
+        storing.join()
+    assert len(naps) == 1
+
+
 def test_a_capture_inside_a_signal_handler_is_stored(outbox: SqliteOutbox) -> None:
     """A handler that interrupts a capture of its own thread neither deadlocks nor fails."""
     outbox.append([draft()])

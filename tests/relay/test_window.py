@@ -600,3 +600,25 @@ def test_a_dead_letter_is_reported_by_the_relay_that_has_buried_it(
         [Dead(a.entry.seq, bench.seconds, {"reason": "400"})], 1, bench.now, LONGEST
     )
     assert [id for id, _, _ in found.buried] == [a.entry.id]
+
+
+@pytest.mark.parametrize("later", [-7200.0, -1.0, 2.0, 7200.0])
+def test_a_claim_says_when_it_was_sent_by_the_sinks_clock_of_that_moment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, later: float
+) -> None:
+    """What was read before the sink's clock moved is looked up from where the sink will have noted it."""
+    bench.capture("A", "B")
+    bench.exchange(1)
+    moved = bench.now._replace(sink=bench.now.sink + later)
+    (second,) = bench.window.exchange([], 1, moved, LONGEST).claims
+    assert second.sent_at == moved.sink
+
+
+def test_what_goes_out_right_after_its_reading_keeps_the_time_of_that(bench: Bench) -> None:
+    """To the second, which is all that a sink's clock says; so it is not made anew for that."""
+    bench.capture("A", "B")
+    bench.exchange(1)
+    read = bench.now.sink
+    bench.seconds += 0.5
+    (second,) = bench.exchange(1)
+    assert second.sent_at == read

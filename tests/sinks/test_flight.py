@@ -81,6 +81,27 @@ def test_a_body_larger_than_the_sockets_buffers_is_sent_in_parts(server: Server,
     flight.close()
 
 
+def test_what_has_come_to_an_end_is_told_one_at_a_time(server: Server, busy: AuditApiSink) -> None:
+    """So that whoever asks can give way to others in between; nothing that is there is overdue meanwhile."""
+    answered = [threading.Event() for _ in range(3)]
+
+    def script(exchange: Exchange) -> None:
+        exchange.reply(201, {"id": "AUD-1"})
+        answered[len(server.requests) - 1].set()
+
+    server.script, busy.deadline = script, 0.3
+    flight = busy.flight()
+    for number, event in enumerate(answered):
+        assert flight.launch(delivery(number))
+        assert event.wait(10)
+    first = flight.land(10)
+    assert len(first) == 1
+    time.sleep(2 * busy.deadline)
+    outcomes = [*first, *flight.land(10), *flight.land(10)]
+    assert sorted(outcomes) == [(number, Sent("AUD-1")) for number in range(3)]
+    flight.close()
+
+
 def test_a_wake_ends_the_wait(busy: AuditApiSink) -> None:
     """From another thread, and any number of times."""
     flight = busy.flight()
