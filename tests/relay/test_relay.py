@@ -119,6 +119,24 @@ def test_a_remote_id_that_cannot_be_stored_as_it_is_holds_nothing_up(bench: Call
     assert kept[:2] == [("AUD-?",), ("42",)]
 
 
+class Fickle(Sent):
+    """An outcome of a user's own sink, whose id can be read once."""
+
+    reads = iter(["AUD-1"])
+
+    @property
+    def remote_id(self) -> str:  # type: ignore[override]
+        return next(self.reads)
+
+
+def test_an_outcome_of_a_users_own_kind_is_read_once(bench: Callable[..., Bench]) -> None:
+    """What comes of it concerns its entry alone, and is plain from then on."""
+    b = bench()
+    b.capture("A", outcomes=(Fickle(),))
+    b.run()
+    assert b.states() == {"delivered": 1, "dead": 0}
+
+
 class Unprintable:
     """What cannot be made a text."""
 

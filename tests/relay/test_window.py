@@ -622,3 +622,23 @@ def test_what_goes_out_right_after_its_reading_keeps_the_time_of_that(bench: Ben
     bench.seconds += 0.5
     (second,) = bench.exchange(1)
     assert second.sent_at == read
+
+
+def test_a_lock_that_is_replaced_while_it_looks_for_more_stops_the_relay(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its first look and its note another relay has begun in a new file: it sends nothing."""
+    bench.capture("A", "B", "C")
+    bench.exchange(1)
+    read = bench.window._read
+
+    def stands_still(*arguments: Any) -> None:
+        read(*arguments)
+        if bench.outbox.relay_lock.exists():
+            bench.outbox.relay_lock.unlink()
+            bench.after_a_kill()
+            bench.outbox.relay_lock.touch()
+
+    monkeypatch.setattr(bench.window, "_read", stands_still)
+    with pytest.raises(Superseded):
+        bench.exchange(2)

@@ -81,8 +81,9 @@ def test_a_body_larger_than_the_sockets_buffers_is_sent_in_parts(server: Server,
     flight.close()
 
 
-def test_what_has_come_to_an_end_is_told_one_at_a_time(server: Server, busy: AuditApiSink) -> None:
-    """So that whoever asks can give way to others in between; nothing that is there is overdue meanwhile."""
+@pytest.fixture
+def answered(server: Server, busy: AuditApiSink) -> list[threading.Event]:
+    """Set when each of three requests has its answer; an attempt may last 0.3 seconds."""
     answered = [threading.Event() for _ in range(3)]
 
     def script(exchange: Exchange) -> None:
@@ -90,15 +91,39 @@ def test_what_has_come_to_an_end_is_told_one_at_a_time(server: Server, busy: Aud
         answered[len(server.requests) - 1].set()
 
     server.script, busy.deadline = script, 0.3
+    return answered
+
+
+def test_what_has_come_to_an_end_is_told_one_at_a_time(
+    busy: AuditApiSink, answered: list[threading.Event]
+) -> None:
+    """So that whoever asks can give way to others in between."""
     flight = busy.flight()
     for number, event in enumerate(answered):
         assert flight.launch(delivery(number))
         assert event.wait(10)
-    first = flight.land(10)
-    assert len(first) == 1
+    assert [len(flight.land(10)) for _ in answered] == [1, 1, 1]
+    flight.close()
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_an_answer_that_is_there_is_not_overdue(
+    busy: AuditApiSink, answered: list[threading.Event], woken: bool
+) -> None:
+    """However late the thread comes to ask for it: its outbox was busy, or the machine slept."""
+    flight = busy.flight()
+    for number in range(2):
+        assert flight.launch(delivery(number))
+        assert answered[number].wait(10)
+    if woken:
+        flight.wake()
+    landed = [*flight.land(10)]
+    assert flight.launch(delivery(2))
+    assert answered[2].wait(10)
     time.sleep(2 * busy.deadline)
-    outcomes = [*first, *flight.land(10), *flight.land(10)]
-    assert sorted(outcomes) == [(number, Sent("AUD-1")) for number in range(3)]
+    while len(landed) < 3:
+        landed += flight.land(10)
+    assert sorted(landed) == [(number, Sent("AUD-1")) for number in range(3)]
     flight.close()
 
 

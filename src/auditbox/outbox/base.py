@@ -53,7 +53,8 @@ class Claim(NamedTuple):
     attempts: int = 0
     maybe_sent: bool = False
     sent_at: float | None = None
-    """When it may have been sent for the first time, in the server's seconds as far as they are known."""
+    """When it may have been sent for the first time, in the server's seconds as far as they are known; never
+    later than it was, and perhaps a second earlier."""
     refused_at: float | None = None
     """When the sink first refused this lane, wall seconds."""
     error: dict[str, Any] | None = None

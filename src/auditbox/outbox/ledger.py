@@ -135,7 +135,7 @@ class Tally:
 
 
 def tallied(entered: Sequence[tuple[int, str]], delivered: Sequence[tuple[int, str]]) -> dict[int, Tally]:
-    """By the day of capture: what a relay has read of it, and what was delivered."""
+    """By the day of capture: what a relay has read of it, and what was delivered, each number once."""
     tallies: dict[int, Tally] = {}
     read, landed = dict(entered), dict(delivered)
     for seq, id in (read | landed).items():

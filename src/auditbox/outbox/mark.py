@@ -77,20 +77,14 @@ class Mark:
             self._write(_SENT, self._checked(_UPTO.pack(self._epoch, sent.upto, sent.since or 0.0)))
         except OSError:
             return False
-        return self._is_last()
+        return self.holds()
 
     def holds(self) -> bool:
         """Whether no other relay has taken over, in this file or in one that has taken its place."""
         try:
-            in_place = os.path.samestat(os.stat(self._path), os.fstat(self._opened()))
-        except OSError:
-            return False
-        return in_place and self._is_last()
-
-    def _is_last(self) -> bool:
-        """Whether no other relay has taken over in this file."""
-        try:
-            return os.pread(self._opened(), len(self._fence), _FENCE) == self._fence
+            file = self._opened()
+            in_place = os.path.samestat(os.stat(self._path), os.fstat(file))
+            return in_place and os.pread(file, len(self._fence), _FENCE) == self._fence
         except OSError:
             return False
 

@@ -22,7 +22,7 @@ class Flights:
         senders: take what would block.
         delivery: what the sink gets of a claim.
         done: takes an outcome, and says whether the relay should hear of it at once.
-        give_way: is called before each answer and each request.
+        give_way: is called before each request and each time that the flight is asked for what has landed.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class Flights:
             self._senders.dispatch(claim)
 
     def wait(self, timeout: float) -> None:
-        """Until an outcome should be taken at once, the relay is woken, or the time is over."""
+        """Until an outcome should be taken at once, the relay is woken, or the time is over and nothing more
+        has landed."""
         deadline = time.monotonic() + timeout
         while True:
             self._give_way()

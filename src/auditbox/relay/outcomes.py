@@ -25,10 +25,10 @@ Outcome = SendOutcome | VerifyOutcome
 def usable(claim: Claim, outcome: object) -> Outcome:
     """The outcome with all its parts plain; in doubt where it is none of what was asked for."""
     try:
+        if type(outcome) is Sent and type(outcome.remote_id) is str and outcome.remote_id.isascii():
+            return outcome
         if isinstance(outcome, Sent):
-            remote_id = outcome.remote_id
-            plainly = type(remote_id) is str and remote_id.isascii()
-            return outcome if plainly else Sent(_storable(remote_id))
+            return Sent(_storable(outcome.remote_id))
         if isinstance(outcome, SendOutcome if claim.action == "send" else VerifyOutcome):
             return _plain(outcome)
         why = f"which is no {'SendOutcome' if claim.action == 'send' else 'VerifyOutcome'}"

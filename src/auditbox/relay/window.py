@@ -26,7 +26,8 @@ EVERY = 0.1
 _PATIENCE = 1.0
 """Seconds for which it may wait for an earlier one, until what is being sent goes on record, too."""
 _STALE = 1.0
-"""Seconds for which the time of its reading does for the time at which something was sent."""
+"""Seconds for which the time of its reading does for the time at which something was sent: earlier does no
+harm, later would."""
 _READ = 128
 """The most entries that are read at once."""
 _MOST, _MOST_BYTES = 512, 4 << 20

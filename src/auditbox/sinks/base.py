@@ -139,6 +139,8 @@ class Flight(Protocol):
     def land(self, timeout: float) -> list[tuple[int, SendOutcome | None]]:
         """Waits until something has come to an end, or until woken; numbers with their outcomes.
 
+        Few of them at a time, where there are many: the relay gives way to captures in between, and asks on
+        with a timeout of 0 until it is told of none.
         None says that it was certainly not processed, and that ``send`` must do it on a thread.
         """
         ...

@@ -78,7 +78,7 @@ class Flight:
             os.set_blocking(end, False)
         self._poll.register(self._bell, select.POLLIN)
         self._woken = False
-        self._look_at = 0.0
+        self._look_at = self._polled_at = 0.0
 
     def launch(self, delivery: Delivery) -> bool:
         """Begins to send; False where that would block, and nothing has happened."""
@@ -116,13 +116,14 @@ class Flight:
     def land(self, timeout: float) -> list[Landed]:
         """What has come to an end, after waiting for it for at most so many seconds.
 
-        One answer at a time, so that the caller may give way to others in between. Nothing when woken: what
-        came to an end at the same time is returned first.
+        One answer at a time, so that the caller may give way to others in between, and whatever is overdue.
+        Nothing when woken: what came to an end at the same time is returned first.
         """
         ready = self._ready
         if not (ready or self._landed or self._woken):
             longest = min(timeout, _LOOK) if self._trips else timeout
             ready.extend(self._poll.poll(max(0.0, longest) * 1000))
+            self._polled_at = time.monotonic()
         while ready and not self._landed:
             descriptor, event = ready.popleft()
             if descriptor == self._bell:
@@ -130,9 +131,10 @@ class Flight:
                 self._woken = True
             elif (trip := self._trips.get(descriptor)) is not None:
                 self._move(descriptor, trip, event)
-        if self._trips and not ready and (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + _LOOK
-            self._end_overdue(now)
+        # By the time of the poll, as an answer may have come since: the caller may have been held up.
+        if self._trips and not ready and self._polled_at >= self._look_at:
+            self._look_at = self._polled_at + _LOOK
+            self._end_overdue(self._polled_at)
         landed, self._landed = self._landed, []
         self._woken = self._woken and bool(landed or ready)
         return landed
@@ -183,27 +185,29 @@ class Flight:
         """Reads what is there."""
         try:
             data = trip.socket.recv(BLOCK)
-            reading = trip.reading
-            if reading is None:
-                if not trip.rest and (usual := at_a_glance(data, self._longest)) is not None:
-                    trip.connection.reusable = True
-                    self._end(descriptor, trip, usual)
-                    return
-                reading = trip.reading = self._pool.reading(self._longest)
-            while True:
-                if not data:
-                    reading.end()
-                if not data or reading.feed(data):
-                    break
-                data = trip.socket.recv(BLOCK)
+            usual = None if trip.reading or trip.rest else at_a_glance(data, self._longest)
+            if usual is not None:
+                answer, reusable = usual, True
+            else:
+                reading = self._read_on(trip, data)
+                answer, reusable = reading.answer(), reading.reusable and not trip.rest
         except _WOULD_BLOCK:
             trip.until = now + self._pool.timeouts["read"]
             return
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, bytes have left
             self._fail(descriptor, trip, exc)
             return
-        trip.connection.reusable = reading.reusable and not trip.rest
-        self._end(descriptor, trip, reading.answer())
+        trip.connection.reusable = reusable
+        self._end(descriptor, trip, answer)
+
+    def _read_on(self, trip: _Trip, data: bytes) -> Reading:
+        """Reads an answer that takes more than a glance, to its end."""
+        reading = trip.reading = trip.reading or self._pool.reading(self._longest)
+        while data and not reading.feed(data):
+            data = trip.socket.recv(BLOCK)
+        if not data:
+            reading.end()
+        return reading
 
     def _fail(self, descriptor: int, trip: _Trip, exc: Exception, *, read_first: bool = False) -> None:
         """Ends a trip that went wrong; a server that refuses by the headers alone may have answered."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
 
 from auditbox.sinks.exchange import Answer, decoded, named
 
@@ -125,7 +124,7 @@ def at_a_glance(data: bytes, longest: int) -> Answer | None:
     head = _usual_head(data[:at])
     if head is None:
         return None
-    status, length, headers = head
+    status, length, date = head
     body = data[at:]
     if length is None:
         joined = _joined(data, at)
@@ -134,12 +133,17 @@ def at_a_glance(data: bytes, longest: int) -> Answer | None:
         body = joined
     elif length != len(body):
         return None
-    return None if len(body) > longest else Answer(status, headers, body)
+    if len(body) > longest:
+        return None
+    return Answer(status, {} if date is None else {"date": date}, body)
 
 
-@functools.lru_cache(16)  # a server's answers of the same second and length begin alike
-def _usual_head(head: bytes) -> tuple[int, int | None, Mapping[str, str]] | None:
-    """Status, length (None: in chunks) and date of a success with a usual head; None for any other head."""
+@functools.lru_cache(16)
+def _usual_head(head: bytes) -> tuple[int, int | None, str | None] | None:
+    """Status, length (None: in chunks) and date of a success with a usual head; None for any other head.
+
+    Kept, as a server's answers of the same second and length begin alike, where it does not number them.
+    """
     found = _HEAD.fullmatch(head)
     if found is None:
         return None
@@ -149,13 +153,12 @@ def _usual_head(head: bytes) -> tuple[int, int | None, Mapping[str, str]] | None
         return None
     if fields.get(b"connection", b"keep-alive") != b"keep-alive":
         return None
-    date = fields.get(b"date")
-    headers = {} if date is None else {"date": date.decode("latin-1")}
+    date = fields[b"date"].decode("latin-1") if b"date" in fields else None
     length, encoding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if length is None:
-        return (int(found[1]), None, headers) if encoding == b"chunked" else None
+        return (int(found[1]), None, date) if encoding == b"chunked" else None
     counted = encoding is None and length.isdigit() and len(length) <= 9
-    return (int(found[1]), int(length), headers) if counted else None
+    return (int(found[1]), int(length), date) if counted else None
 
 
 def _joined(data: bytes, at: int) -> bytes | None:
