@@ -191,7 +191,7 @@ class AuditApiSink:
             self._token.refuse(token)
             return None
         self._clock.learn(result.headers.get("date"))
-        return send_outcome(result if result.status in (200, 201) else struck(result, token))
+        return send_outcome(struck(result, token))
 
     def _list(self, query: str) -> Result:
         url = self._records.copy_with(query=query.encode())

@@ -1,7 +1,8 @@
-"""What a response is as it arrives: the usual one is read at a glance, any other by a parser of HTTP.
+"""What a response is as it arrives: the usual one can be read at a glance, any by a parser of HTTP.
 
-Nearly every answer is a 200 or 201 that comes whole in one piece. To read such a one strictly takes a few
-microseconds; a parser that is ready for whatever else a server may send takes ten to fifty times as long.
+Nearly every answer to a flight is a 200 or 201 that comes whole in one piece. To read such a one strictly
+takes a few microseconds; a parser that is ready for whatever else a server may send takes ten to fifty times
+as long.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ConnectionClosed(Exception):
 
 
 class Reading:
-    """One response. A subclass is what :meth:`feed` asks where a glance does not do.
+    """One response, as a parser of HTTP reads it.
 
     Args:
         longest: the most bytes of the body that are read.
@@ -40,8 +41,6 @@ class Reading:
         self._longest, self._size = longest, 0
         self._raw: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._usual: Answer | None = None
-        self._begun = False
 
     def feed(self, data: bytes) -> bool:
         """Takes in what has arrived; True once no more is wanted.
@@ -49,12 +48,6 @@ class Reading:
         Raises:
             NotHttp: it is none; what came of the status before is known all the same.
         """
-        if not self._begun:
-            self._begun = True
-            self._usual = usual = at_a_glance(data, self._longest)
-            if usual is not None:
-                self.status, self.whole = usual.status, True
-                return True
         self._parse(data)
         return self.whole or (self.status is not None and self._size > self._longest)
 
@@ -71,12 +64,10 @@ class Reading:
     @property
     def reusable(self) -> bool:
         """Whether the connection can carry another request."""
-        return self._usual is not None or (self.whole and not self.surplus and self._goes_on())
+        return self.whole and not self.surplus and self._goes_on()
 
     def answer(self, flaw: str | None = None) -> Answer:
         """The answer; ``flaw`` says why its body did not arrive."""
-        if self._usual is not None:
-            return self._usual
         assert self.status is not None
         headers = named(self._raw)
         if flaw is not None:
@@ -125,15 +116,8 @@ def at_a_glance(data: bytes, longest: int) -> Answer | None:
     if head is None:
         return None
     status, length, date = head
-    body = data[at:]
-    if length is None:
-        joined = _joined(data, at)
-        if joined is None:
-            return None
-        body = joined
-    elif length != len(body):
-        return None
-    if len(body) > longest:
+    body = _joined(data, at) if length is None else data[at:]
+    if body is None or len(body) > longest or length not in (None, len(body)):
         return None
     return Answer(status, {} if date is None else {"date": date}, body)
 
