@@ -174,7 +174,7 @@ def test_a_new_outbox_in_place_of_a_deleted_one_is_made_sure_of_too(
 ) -> None:
     """It reserves the same numbers."""
     monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)  # which syncs, too
-    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 0.0)
+    monkeypatch.setattr("auditbox.outbox.connection.GLANCE", 0.0)
     outbox, synced = make(), []
     monkeypatch.setattr("auditbox.outbox.wal.sync", synced.append)
     for _ in range(2):

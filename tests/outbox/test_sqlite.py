@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -483,7 +484,7 @@ def test_the_command_line_never_makes_an_outbox(make: Make, tmp_path: Path) -> N
 
 def test_a_deleted_file_is_noticed(outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next capture that looks goes into a new file instead of nowhere."""
-    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 0.0)
+    monkeypatch.setattr("auditbox.outbox.connection.GLANCE", 0.0)
     outbox.append([draft()])
     for path in (outbox.path, outbox.wal, outbox.path.with_name("audit.db-shm")):
         path.unlink(missing_ok=True)
@@ -526,7 +527,24 @@ def test_the_upkeep_outlives_its_directory(outbox: SqliteOutbox) -> None:
     assert outbox.last_seq() == 2
 
 
-@pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
+def test_the_upkeep_looks_at_the_files_in_place_of_captures(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capture does so where the upkeep is late, and goes the long way where that has found a change."""
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
+    outbox = make()
+    outbox.append([draft()])
+    due = outbox._store._look_at
+    outbox.glance()
+    assert outbox._store._look_at > due
+    monkeypatch.setattr("auditbox.outbox.store.monotonic", lambda: due + 0.00001)
+    assert outbox.append_alone(draft())
+    outbox.path.with_name("audit.db.lock").unlink()
+    outbox.glance()
+    assert not outbox.append_alone(draft())
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 64, 65, 200])
 def test_many_entries_are_stored_all_or_none(make: Make, count: int) -> None:
     """By one statement or by a transaction of several: a row that cannot be stored takes the others along."""
     outbox = make()
@@ -538,9 +556,29 @@ def test_many_entries_are_stored_all_or_none(make: Make, count: int) -> None:
     assert stored == [*((number + 1, f"L{number}") for number in range(count)), (count + 1, "LAST")]
 
 
+def test_what_is_stored_together_is_committed_together(outbox: SqliteOutbox) -> None:
+    """Whatever the number of statements: whoever reads meanwhile, or is left by a kill, sees all or none."""
+    outbox.append([draft()])
+    with closing(sqlite3.connect(outbox.path)) as other:
+        seen: set[int] = set()
+
+        def look(_: str) -> None:
+            seen.add(other.execute("SELECT count(*) FROM entry").fetchone()[0])
+
+        total = 1
+        for count in (2, 16, 17, 20, 63, 64, 65, 130):
+            outbox._store._db.set_trace_callback(look)  # type: ignore[union-attr]
+            outbox.append([draft() for _ in range(count)])
+            outbox._store._db.set_trace_callback(None)  # type: ignore[union-attr]
+            look("")
+            total += count
+            assert seen == {total - count, total}
+            seen = set()
+
+
 def test_two_that_take_turns_both_take_the_short_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds the other's mark reads the newest number again, in the same hold of the lock."""
-    monkeypatch.setattr("auditbox.outbox.connection._GLANCE", 3600.0)
+    monkeypatch.setattr("auditbox.outbox.connection.GLANCE", 3600.0)
     monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
     first, second = make(), make()
     for outbox in (first, second):

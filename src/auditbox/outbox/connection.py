@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from auditbox.outbox.reader import Reader
 
 _NEWEST = SQL["newest"]
-_GLANCE = 0.05
-"""Seconds after which the files are looked at again: with a deleted file all that it held is gone anyway."""
+GLANCE = 0.1
+"""Seconds after which a writer looks at the files again, where the upkeep has not done so meanwhile."""
 
 
 class Connected:
@@ -67,7 +67,7 @@ class Connected:
             if now < self._look_at:
                 return self._db
             if self._same_file():
-                self._look_at = now + _GLANCE
+                self._look_at = now + GLANCE
                 return self._db
             if self._files and stranded.files(self._text)[0] != self._files[0]:
                 logger.error(
@@ -81,7 +81,7 @@ class Connected:
         self._cursor = self._db.cursor()
         self._files = stranded.files(self._text)
         self._lock.describe(self.name, self._files)
-        self._look_at, self._seq = now + _GLANCE, None
+        self._look_at, self._seq = now + GLANCE, None
         self._lock.note(self._newest(self._db))
         return self._db
 
@@ -90,6 +90,10 @@ class Connected:
         if self._options["synchronous"] == "FULL" and not ballast.is_short(self.path):
             with Transaction(db):  # nobody else is writing behind it
                 wal.allot(self._room.wal, min(wal.KEPT, self._room.max_bytes // 8))
+
+    def _all_in_place(self) -> bool:
+        """Whether the files that are open, and the lock's, are those that others find; needs no lock."""
+        return self._lock.in_place() and self._same_file()
 
     def _same_file(self) -> bool:
         return self._files == stranded.files(self._text)

@@ -166,9 +166,10 @@ class FileLock:
 
     def in_place(self) -> bool:
         """Whether the file that is locked is the one that others find; or none could be made there."""
-        assert self.descriptor is not None
+        if (descriptor := self.descriptor) is None:
+            return False
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+            return os.path.samestat(os.stat(self.path), os.fstat(descriptor))
         except OSError:
             return not self.path.parent.is_dir()
 

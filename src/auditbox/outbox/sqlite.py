@@ -358,6 +358,10 @@ class SqliteOutbox:
         if self._store.is_open and not ballast.ensure(self.path, self._room.max_bytes):
             self._room.left = 0
 
+    def glance(self) -> None:
+        """Looks at the files in place of the captures to come; waits for nobody."""
+        self._store.glance()
+
     def sync(self) -> None:
         """Forces to the disk what was committed, without keeping anybody from writing."""
         wal.sync(self.wal)

@@ -18,7 +18,7 @@ from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull
 from auditbox.outbox import forking, layout
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner
-from auditbox.outbox.connection import Connected
+from auditbox.outbox.connection import GLANCE, Connected
 from auditbox.outbox.files import LOCK_NOW, logger, prepare_directory
 from auditbox.outbox.frames import ENTRIES, HOLDS
 from auditbox.outbox.handover import CHECK, FILES, MARK, NEWEST
@@ -26,7 +26,7 @@ from auditbox.outbox.job import Job, is_the_threads_own
 from auditbox.outbox.room import ROW, Room
 from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
-from auditbox.outbox.statements import AT_ONCE, SQL, insert
+from auditbox.outbox.statements import SQL, batched, run
 from auditbox.outbox.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -138,6 +138,19 @@ class Store(Connected):
         if self._combiner._leading is True and monotonic() >= self._patient_from:
             time.sleep(_NAP)
             self._patient_from = monotonic() + _WORK
+
+    def glance(self) -> None:
+        """Looks at the files in place of the captures to come; waits for nobody."""
+        look_at, files = self._look_at, self._files
+        if not look_at or self._db is None or self._pid != getpid():
+            return
+        in_place = self._all_in_place()
+        if self._combiner.enter_alone():
+            try:
+                if self._look_at == look_at and self._files is files:  # nobody else has looked since
+                    self._look_at = monotonic() + GLANCE if in_place else 0.0
+            finally:
+                self._combiner.leave()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in a transaction of its own and returns what it returns."""
@@ -253,6 +266,7 @@ class Store(Connected):
     def _salvage(self, error: Exception) -> None:
         """Carries what is intact over into a new file; under the lock, so that everybody follows."""
         self._close()
+        self._lock.unsettle()  # until the new file is open, nothing that is noted holds for any
         found = salvage(self.path)
         logger.error("outbox %s was damaged (%s): %s", self.path, error, found)
 
@@ -286,11 +300,10 @@ class Store(Connected):
         ]
         self._lock.unsettle()
         try:
-            if len(rows) <= AT_ONCE:  # one statement, a transaction of its own
-                insert(db, "append", rows)
-            else:
-                with nullcontext() if db.in_transaction else Transaction(db):
-                    db.executemany(_APPEND, rows)
+            batches = batched("append", rows)
+            # One statement is a transaction of its own.
+            with nullcontext() if len(batches) == 1 or db.in_transaction else Transaction(db):
+                run(db, batches)
             self._seq = seq + len(rows)
         finally:
             if self._seq == seq:
@@ -319,7 +332,7 @@ def _fail(jobs: list[Job], error: OutboxError) -> None:
             job.finish(error=error)
 
 
-ENTRIES.add(Store.append_alone.__code__)
+ENTRIES.update({Store.append_alone.__code__, Store.glance.__code__})
 HOLDS.update(
     function.__code__
     for function in (Store.close, Store.before_fork, Store.after_fork_in_parent, *forking.HOOKS)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("auditbox.outbox")
 
 PERIOD = 1.0
-LOOKS = 10
-"""How often in a period the size of the WAL is looked at."""
+LOOKS = 20
+"""How often in a period it is looked whether the files are in place and the WAL is small."""
 BEHIND_PERIOD = 0.005
 MOST_BEHIND = 10_000
 
@@ -35,6 +35,7 @@ class Kept(Protocol):
 
     durability: str
 
+    def glance(self) -> None: ...
     def sync(self) -> None: ...
     def is_wal_large(self) -> bool: ...
     def checkpoint(self) -> None: ...
@@ -146,9 +147,10 @@ class Upkeep:
             self._guarded("sync", outbox.sync)
 
     def look(self) -> None:
-        """Keeps the WAL small while something is written."""
+        """Looks after the files while something is written, and keeps the WAL small."""
         outbox = self._outbox()
         if outbox is not None:
+            self._guarded("glance", outbox.glance)
             self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
 
     def _tidy(self, outbox: Kept, *, at_once: bool) -> int:
