@@ -589,6 +589,22 @@ def test_two_that_take_turns_both_take_the_short_way(make: Make, monkeypatch: py
     assert [seq for (seq,) in rows(first.path, "SELECT seq FROM entry ORDER BY seq")] == list(range(1, 43))
 
 
+def test_what_was_noted_of_a_damaged_file_does_not_hold_for_the_new_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its salvager is killed before it opens that; the others go there all the same."""
+    monkeypatch.setattr("auditbox.outbox.connection.GLANCE", 3600.0)
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
+    first, second = make(), make()
+    first.append([draft("FIRST")])
+    second.append([draft("SECOND")])
+    second._store.read(lambda _: second._store._salvage(sqlite3.DatabaseError("damage")))
+    assert not first.append_alone(draft("LOST"))
+    first.append([draft("THIRD")])
+    lanes = [lane for (lane,) in rows(first.path, "SELECT lane FROM entry ORDER BY seq")]
+    assert [lane for lane in lanes if lane != "sentinel"] == ["FIRST", "SECOND", "THIRD"]
+
+
 def test_the_short_way_ends_where_the_file_was_replaced(make: Make) -> None:
     """By another process: what is remembered of the old one does not go into the new one."""
     first, second = make(), make()
