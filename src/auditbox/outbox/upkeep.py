@@ -150,7 +150,8 @@ class Upkeep:
         """Looks after the files while something is written, and keeps the WAL small."""
         outbox = self._outbox()
         if outbox is not None:
-            self._guarded("glance", outbox.glance)
+            if outbox.durability != "none":  # there nobody but the upkeep commits, and looks as it does
+                self._guarded("glance", outbox.glance)
             self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
 
     def _tidy(self, outbox: Kept, *, at_once: bool) -> int:
