@@ -8,9 +8,11 @@ the kernel's memory: a kill leaves it as it is, a power cut may not.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
@@ -19,6 +21,9 @@ from auditbox.outbox.files import FileLock
 
 MARK, NEWEST, CHECK, FILES = range(4)
 _WORDS = struct.Struct("=4Q")
+_REGION = struct.Struct("@hhqqi4x")
+"""``struct flock`` of Linux with 64 bits: kind, whence, start, length, process."""
+_IS_KNOWN = sys.platform == "linux" and sys.maxsize > 1 << 32
 
 
 class WriterLock(FileLock):
@@ -43,6 +48,7 @@ class WriterLock(FileLock):
                 os.pwrite(descriptor, bytes(_WORDS.size - size), size)
             self._map = mmap.mmap(descriptor, _WORDS.size)
             self.words = memoryview(self._map).cast("Q")
+            _ask(descriptor, "F_OFD_SETLK", "F_RDLCK")
             self.mark = int.from_bytes(os.urandom(8)) | 1
             self.descriptor = descriptor
         except BaseException:
@@ -65,6 +71,15 @@ class WriterLock(FileLock):
         words = self.words
         words[NEWEST], words[CHECK], words[FILES] = newest, newest ^ self.key, self.files
 
+    def is_alone(self) -> bool:
+        """Whether no other process has the file open, nor has another part of this one; False if not known.
+
+        Each shares a lock of its first byte for as long, which belongs to the open file as ``flock`` does, and
+        none ever has it alone.
+        """
+        kind = None if self.descriptor is None else _ask(self.descriptor, "F_OFD_GETLK", "F_WRLCK")
+        return kind == fcntl.F_UNLCK
+
     def unsettle(self) -> None:
         """Holding the lock: whoever writes next looks at the files, and asks for the newest number."""
         self.words[MARK], self.words[FILES] = self.mark, 0
@@ -86,6 +101,17 @@ def noted(path: Path, outbox: str) -> int:
         if newest ^ _key(outbox) == check:
             return int(newest)
     return 0
+
+
+def _ask(descriptor: int, command: str, kind: str) -> int | None:
+    """The kind of lock that the system answers with; None where it, or the filesystem, has no such locks."""
+    if not _IS_KNOWN:
+        return None
+    try:
+        region = _REGION.pack(getattr(fcntl, kind), os.SEEK_SET, 0, 1, 0)
+        return int(_REGION.unpack(fcntl.fcntl(descriptor, getattr(fcntl, command), region))[0])
+    except OSError:
+        return None
 
 
 def _key(outbox: str) -> int:

@@ -11,7 +11,7 @@ from fcntl import LOCK_UN, flock
 from os import getpid
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from zlib import crc32
 
 from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
@@ -28,9 +28,6 @@ from auditbox.outbox.rows import checksum
 from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL, batched, run
 from auditbox.outbox.transaction import Transaction
-
-if TYPE_CHECKING:
-    from auditbox.outbox.upkeep import Upkeep
 
 T = TypeVar("T")
 _APPEND = SQL["append"]
@@ -51,8 +48,6 @@ class Store(Connected):
     ) -> None:
         super().__init__(path, destination=destination, synchronous=synchronous, room=room, create=create)
         self.last_before_fork = True
-        self.upkeep: Upkeep | None = None
-        """Told of what is appended alone."""
         self._bound, self._held = bound, False
         self._combiner = Combiner(self._commit, bound)
         self._pid = os.getpid()
@@ -87,15 +82,18 @@ class Store(Connected):
                 or descriptor is None
                 or room.left < need
                 or cursor.connection.in_transaction
-                or monotonic() >= self._look_at
+                or (now := monotonic()) >= self._look_at
                 or self._pid != getpid()
             ):
                 return False
-            flock(descriptor, LOCK_NOW)
+            if not self._keeps:
+                flock(descriptor, LOCK_NOW)
             try:
                 words = lock.words
                 if words[MARK] != lock.mark and (newest := self._caught_up()) is None:
                     return False
+                if not self._keeps and now >= self._keep_from:
+                    self._keep(cursor.connection, now)
                 seq, self._seq = newest + 1, None
                 crc = crc32(body, crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
                 words[FILES] = 0
@@ -104,13 +102,16 @@ class Store(Connected):
                 self._seq = seq
                 room.left -= need
             finally:
-                flock(descriptor, LOCK_UN)
+                if not self._keeps:
+                    flock(descriptor, LOCK_UN)
         except BlockingIOError:
             return False
         except sqlite3.IntegrityError:  # somebody writes under another lock: the long way finds out
             self._look_at = 0.0
             return False
         except sqlite3.Error as error:
+            if self._snapshot is not None:  # perhaps somebody has written without our lock: the long way tells
+                return False
             room.left = 0
             raise layout.translated(error, self.path) from error
         finally:
@@ -140,14 +141,16 @@ class Store(Connected):
             self._patient_from = monotonic() + _WORK
 
     def glance(self) -> None:
-        """Looks at the files in place of the captures to come; waits for nobody."""
+        """Looks at the files in place of the captures to come, and lets others write; waits for nobody."""
         look_at, files = self._look_at, self._files
-        if not look_at or self._db is None or self._pid != getpid():
+        if self._db is None or self._pid != getpid():
             return
         in_place = self._all_in_place()
         if self._combiner.enter_alone():
             try:
-                if self._look_at == look_at and self._files is files:  # nobody else has looked since
+                if self._snapshot is not None and self._keeps_for_nobody():
+                    self._let_go()
+                if look_at and self._look_at == look_at and self._files is files:  # nobody has looked since
                     self._look_at = monotonic() + GLANCE if in_place else 0.0
             finally:
                 self._combiner.leave()
@@ -167,6 +170,7 @@ class Store(Connected):
         if self._db is not None and self._pid == os.getpid():
             self._held = self._combiner.hold()
             try:
+                self._let_go()
                 self._lock.acquire(self._bound)
                 self._lock.unsettle()  # SQLite may delete the WAL
                 self._leave()
@@ -180,6 +184,7 @@ class Store(Connected):
         """Waits for the writer, then closes: a connection that a child inherits loses its commits."""
         self._held = self._combiner.hold()
         if self._db is not None and not self._db.in_transaction:
+            self._let_go()
             with suppress(OutboxError):  # held elsewhere for too long: SQLite's own lock must do
                 self._lock.acquire(self._bound)
                 self._lock.unsettle()
@@ -198,6 +203,8 @@ class Store(Connected):
     def after_fork_in_child(self) -> None:
         """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
         self._pid, self._db, self._cursor, self._held = os.getpid(), None, None, False
+        self._keeps, self._snapshot = False, None
+        self._lock.forget()  # where nothing was called before the fork
         if self.reader is not None:
             self.reader.after_fork_in_child()
         if self.mark is not None:
@@ -214,6 +221,7 @@ class Store(Connected):
     def _commit(self, batch: list[Job]) -> None:
         """All appends in one transaction, every other work by itself; finishes every job."""
         try:
+            self._let_go()
             if self._db is None:
                 prepare_directory(self.path, create=self._options["create"])
             self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)

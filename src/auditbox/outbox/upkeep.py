@@ -190,6 +190,12 @@ class Upkeep:
             self.look()
 
     @property
+    def is_awake(self) -> bool:
+        """Whether it will look within a moment."""
+        thread = self._thread
+        return self.dirty and thread is not None and thread.is_alive()
+
+    @property
     def stopped(self) -> bool:
         """Whether the thread should end."""
         return self._stopped.is_set()
