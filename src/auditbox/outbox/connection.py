@@ -147,18 +147,22 @@ class Connected:
             else:
                 self._keep_from = now + _MET
 
-    def _keeps_for_nobody(self) -> bool:
-        """At a look of the upkeep: whether the lock was kept for long, for no capture, or from somebody."""
+    def _should_let_go(self) -> bool:
+        """At a look of the upkeep: whether the lock was kept for no capture since the last, for long, or from
+        somebody."""
         before, self._glanced = self._glanced, self._seq
-        return before == self._seq or time.monotonic() >= self._keep_until or not self._lock.is_alone()
+        if before == self._seq:
+            return True
+        return self._keeps and (time.monotonic() >= self._keep_until or not self._lock.is_alone())
 
     def _let_go(self) -> None:
-        """Ends what :meth:`_keep` began."""
-        if self._snapshot is not None:  # until all is done: an exception of a signal handler may come in between
-            self._keeps, self._keep_from = False, time.monotonic() + _GAP
+        """Ends what :meth:`_keep` began; the next call does, where an exception of a signal handler came in
+        between."""
+        self._keeps, self._keep_from = False, time.monotonic() + _GAP
+        if self._snapshot is not None:
             self._snapshot.close()
-            self._lock.release()
-            self._snapshot = None
+        self._lock.release()
+        self._snapshot = None
 
     # -- the newest number -------------------------------------------------------------------------
 

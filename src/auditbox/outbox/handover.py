@@ -74,8 +74,8 @@ class WriterLock(FileLock):
     def is_alone(self) -> bool:
         """Whether no other process has the file open, nor has another part of this one; False if not known.
 
-        Each shares a lock of its first byte for as long, which belongs to the open file as ``flock`` does, and
-        none ever has it alone.
+        Each shares a lock of its first byte for as long, which belongs to the open file as ``flock`` does.
+        It is asked for to keep nobody waiting, and nothing else depends on it.
         """
         kind = None if self.descriptor is None else _ask(self.descriptor, "F_OFD_GETLK", "F_WRLCK")
         return kind == fcntl.F_UNLCK

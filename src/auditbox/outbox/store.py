@@ -58,7 +58,7 @@ class Store(Connected):
         """Appends in one transaction, together with whoever else waits."""
         self._run(Job(drafts))
 
-    def append_alone(self, draft: Draft) -> bool:
+    def append_alone(self, draft: Draft) -> bool:  # noqa: PLR0912 - one frame, as it says
         """The usual capture: nobody else is writing, nothing has changed. False: it takes the long way.
 
         Does for one draft what :meth:`_commit` does for a batch, in a third of the time. It writes out
@@ -110,7 +110,9 @@ class Store(Connected):
             self._look_at = 0.0
             return False
         except sqlite3.Error as error:
-            if self._snapshot is not None:  # perhaps somebody has written without our lock: the long way tells
+            if (
+                self._snapshot is not None
+            ):  # perhaps somebody has written without our lock: the long way tells
                 return False
             room.left = 0
             raise layout.translated(error, self.path) from error
@@ -141,19 +143,21 @@ class Store(Connected):
             self._patient_from = monotonic() + _WORK
 
     def glance(self) -> None:
-        """Looks at the files in place of the captures to come, and lets others write; waits for nobody."""
+        """Looks at the files in place of the captures to come, and lets other processes write."""
         look_at, files = self._look_at, self._files
         if self._db is None or self._pid != getpid():
             return
-        in_place = self._all_in_place()
+        in_place, lets_go = self._all_in_place(), self._should_let_go()
         if self._combiner.enter_alone():
             try:
-                if self._snapshot is not None and self._keeps_for_nobody():
+                if lets_go:
                     self._let_go()
                 if look_at and self._look_at == look_at and self._files is files:  # nobody has looked since
                     self._look_at = monotonic() + GLANCE if in_place else 0.0
             finally:
                 self._combiner.leave()
+        elif lets_go:
+            self.read(lambda _: None)  # whoever leads was torn out of it, or is busy: a job finds out
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in a transaction of its own and returns what it returns."""
@@ -221,7 +225,8 @@ class Store(Connected):
     def _commit(self, batch: list[Job]) -> None:
         """All appends in one transaction, every other work by itself; finishes every job."""
         try:
-            self._let_go()
+            if self._snapshot is not None:
+                self._let_go()
             if self._db is None:
                 prepare_directory(self.path, create=self._options["create"])
             self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
