@@ -156,7 +156,7 @@ class Store(Connected):
                     self._look_at = monotonic() + GLANCE if in_place else 0.0
             finally:
                 self._combiner.leave()
-        elif lets_go:
+        elif lets_go and self._snapshot is not None:
             self.read(lambda _: None)  # whoever leads was torn out of it, or is busy: a job finds out
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
