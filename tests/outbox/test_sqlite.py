@@ -689,9 +689,10 @@ def test_what_goes_into_a_deleted_log_is_carried_over_and_said(tmp_path: Path, w
 
 
 def test_what_others_have_written_to_a_new_log_is_not_written_over(
-    outbox: SqliteOutbox, caplog: pytest.LogCaptureFixture
+    outbox: SqliteOutbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of two logs are not mixed: that of the others counts, and its number is not given twice."""
+    monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)  # it might look before there is a new log
     outbox.append([draft("BEFORE")])
     outbox.checkpoint()
     outbox.append([draft("LOST")])
