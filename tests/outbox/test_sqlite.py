@@ -535,12 +535,12 @@ def test_the_upkeep_looks_at_the_files_in_place_of_captures(
     outbox = make()
     outbox.append([draft()])
     due = outbox._store._look_at
-    outbox.glance()
+    outbox._store.glance()
     assert outbox._store._look_at > due
     monkeypatch.setattr("auditbox.outbox.store.monotonic", lambda: due + 0.00001)
     assert outbox.append_alone(draft())
     outbox.path.with_name("audit.db.lock").unlink()
-    outbox.glance()
+    outbox._store.glance()
     assert not outbox.append_alone(draft())
 
 

@@ -17,15 +17,15 @@ from auditbox.outbox.transaction import Transaction
 if TYPE_CHECKING:
     from auditbox.outbox.mark import Mark
     from auditbox.outbox.reader import Reader
-    from auditbox.outbox.upkeep import Upkeep
 
 _NEWEST = SQL["newest"]
-_KEEP = SQL["keep"]
+_SNAPSHOT = SQL["snapshot"]
 GLANCE = 0.1
 """Seconds after which a writer looks at the files again, where the upkeep has not done so meanwhile."""
-_KEPT, _GAP, _MET = 2.0, 0.002, 1.0
-"""Seconds for which the lock is kept at most; and for which it is not kept again: after it was let go of, so
-that somebody who waits comes in between, and after another process was found to have the outbox open."""
+_TOGETHER = 0.002
+"""Seconds for which nobody captures alone after something else was committed, as more of that may come."""
+_MET = 1.0
+"""The same, after another process was found to have the outbox open."""
 
 
 class Connected:
@@ -49,13 +49,10 @@ class Connected:
         """Reads the same files beside, and has none open any longer."""
         self.mark: Mark | None = None
         """The relay's, of which a forked child keeps nothing."""
-        self.upkeep: Upkeep | None = None
-        """Told of what is appended alone."""
         self._db: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         self._snapshot: sqlite3.Cursor | None = None
-        self._keeps, self._keep_from, self._keep_until = False, 0.0, 0.0
-        self._glanced: int | None = None
+        self._is_alone, self._alone_from, self._glanced_at = False, 0.0, 0.0
         self._files: stranded.Files = ()
         self._look_at = 0.0
         self._seq: int | None = None
@@ -131,37 +128,29 @@ class Connected:
         if db is not None:
             db.close()
 
-    # -- the lock between processes, kept from one capture to the next -----------------------------
+    # -- capturing alone ---------------------------------------------------------------------------
 
-    def _keep(self, db: sqlite3.Connection, now: float) -> None:
-        """Holding the lock: it stays with us, if no other process has the outbox open.
+    def _go_alone(self, db: sqlite3.Connection, now: float) -> None:
+        """Holding the lock: the next captures need none, if no other process has the outbox open.
 
-        So does SQLite's read transaction, in a query that is left open: the next capture neither takes the
-        lock nor begins anything. Whoever opens the outbox meanwhile waits, and the log cannot be begun anew,
-        until the upkeep looks: it must have been told of an earlier capture.
+        A query that is left open keeps SQLite's read transaction, which follows our own commits: the next
+        insert begins none, and is refused where anybody else has committed. Meanwhile the log cannot be
+        begun anew; so a look of the upkeep must have been lately, and the next one ends it when it is idle.
         """
-        if self.upkeep is not None and self.upkeep.is_awake:
-            if self._lock.is_alone():
-                self._snapshot = db.execute(_KEEP)
-                self._keeps, self._keep_until = True, now + _KEPT
-            else:
-                self._keep_from = now + _MET
+        if now >= self._glanced_at + GLANCE:
+            return
+        if self._lock.be_sole():
+            self._snapshot = db.execute(_SNAPSHOT)
+            self._is_alone = True
+        else:
+            self._alone_from = now + _MET
 
-    def _should_let_go(self) -> bool:
-        """At a look of the upkeep: whether the lock was kept for no capture since the last, for long, or from
-        somebody."""
-        before, self._glanced = self._glanced, self._seq
-        if before == self._seq:
-            return True
-        return self._keeps and (time.monotonic() >= self._keep_until or not self._lock.is_alone())
-
-    def _let_go(self) -> None:
-        """Ends what :meth:`_keep` began; the next call does, where an exception of a signal handler came in
-        between."""
-        self._keeps, self._keep_from = False, time.monotonic() + _GAP
+    def _be_together(self) -> None:
+        """Ends it; the next call does, where an exception of a signal handler came in between."""
+        self._is_alone, self._alone_from = False, time.monotonic() + _TOGETHER
         if self._snapshot is not None:
             self._snapshot.close()
-        self._lock.release()
+        self._lock.share()
         self._snapshot = None
 
     # -- the newest number -------------------------------------------------------------------------

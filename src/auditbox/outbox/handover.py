@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
@@ -23,7 +24,8 @@ MARK, NEWEST, CHECK, FILES = range(4)
 _WORDS = struct.Struct("=4Q")
 _REGION = struct.Struct("@hhqqi4x")
 """``struct flock`` of Linux with 64 bits: kind, whence, start, length, process."""
-_IS_KNOWN = sys.platform == "linux" and sys.maxsize > 1 << 32
+_HAS_REGIONS = hasattr(fcntl, "F_OFD_SETLK") and sys.platform == "linux" and sys.maxsize > 1 << 32
+_NAP = 0.001
 
 
 class WriterLock(FileLock):
@@ -38,6 +40,8 @@ class WriterLock(FileLock):
         self.words = memoryview(b"")
         self.mark = self.key = self.files = 0
         self._map: mmap.mmap | None = None
+        self.has_joined = False
+        """Whether those who would be sole know of this process."""
 
     def _open(self) -> None:
         """Known as open when its memory is there: an exception of a signal handler may come in between."""
@@ -48,7 +52,6 @@ class WriterLock(FileLock):
                 os.pwrite(descriptor, bytes(_WORDS.size - size), size)
             self._map = mmap.mmap(descriptor, _WORDS.size)
             self.words = memoryview(self._map).cast("Q")
-            _ask(descriptor, "F_OFD_SETLK", "F_RDLCK")
             self.mark = int.from_bytes(os.urandom(8)) | 1
             self.descriptor = descriptor
         except BaseException:
@@ -71,21 +74,53 @@ class WriterLock(FileLock):
         words = self.words
         words[NEWEST], words[CHECK], words[FILES] = newest, newest ^ self.key, self.files
 
-    def is_alone(self) -> bool:
-        """Whether no other process has the file open, nor has another part of this one; False if not known.
-
-        Each shares a lock of its first byte for as long, which belongs to the open file as ``flock`` does.
-        It is asked for to keep nobody waiting, and nothing else depends on it.
-        """
-        kind = None if self.descriptor is None else _ask(self.descriptor, "F_OFD_GETLK", "F_WRLCK")
-        return kind == fcntl.F_UNLCK
+    def is_mine(self) -> bool:
+        """Whether no other process has held the lock since we did."""
+        return bool(self.words) and self.words[MARK] == self.mark
 
     def unsettle(self) -> None:
         """Holding the lock: whoever writes next looks at the files, and asks for the newest number."""
         self.words[MARK], self.words[FILES] = self.mark, 0
 
+    # -- who has the outbox open: a lock of its own on the same file, shared by all of them --------
+
+    def join(self, bound: float) -> None:
+        """Holding the lock, with our mark left: says that this process has the outbox open.
+
+        Waits for one that is sole to see the mark, no longer than the bound (in seconds); then the next
+        call says it.
+        """
+        deadline = time.monotonic() + bound
+        while not self.share() and time.monotonic() < deadline:
+            time.sleep(_NAP)
+
+    def be_sole(self) -> bool:
+        """Holding the lock: whether no other process has the outbox open; none will before :meth:`share`."""
+        if self._be(fcntl.F_WRLCK):
+            return True
+        self.share()
+        return False
+
+    def share(self) -> bool:
+        """Lets others open the outbox; whether nobody is sole."""
+        self.has_joined = self._be(fcntl.F_RDLCK)
+        return self.has_joined
+
+    def _be(self, kind: int) -> bool:
+        """Of the open file, as ``flock`` is. Where there is no such lock, nobody is ever sole."""
+        if self.descriptor is None or not _HAS_REGIONS:
+            return kind == fcntl.F_RDLCK
+        try:
+            fcntl.fcntl(self.descriptor, fcntl.F_OFD_SETLK, _REGION.pack(kind, os.SEEK_SET, 0, 1, 0))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a filesystem without
+            return kind == fcntl.F_RDLCK
+        return True
+
     def forget(self) -> None:
         """Gives descriptor and memory back; what an interruption leaves of them goes at the next opening."""
+        self.has_joined = False
         super().forget()
         words, self.words = self.words, memoryview(b"")
         words.release()
@@ -101,17 +136,6 @@ def noted(path: Path, outbox: str) -> int:
         if newest ^ _key(outbox) == check:
             return int(newest)
     return 0
-
-
-def _ask(descriptor: int, command: str, kind: str) -> int | None:
-    """The kind of lock that the system answers with; None where it, or the filesystem, has no such locks."""
-    if not _IS_KNOWN:
-        return None
-    try:
-        region = _REGION.pack(getattr(fcntl, kind), os.SEEK_SET, 0, 1, 0)
-        return int(_REGION.unpack(fcntl.fcntl(descriptor, getattr(fcntl, command), region))[0])
-    except OSError:
-        return None
 
 
 def _key(outbox: str) -> int:

@@ -7,7 +7,7 @@ SELECT coalesce(max(seq), 0) FROM entry
 -- among_newest: whether one of the newest entries has this id (there is no index: each capture would pay for it)
 SELECT EXISTS (SELECT 1 FROM (SELECT id FROM entry ORDER BY seq DESC LIMIT ?) WHERE id = ?)
 
--- keep: its row is never asked for, so that the read transaction stays
+-- snapshot: its row is never asked for, so that the read transaction stays
 SELECT version FROM meta
 
 -- append: one entry; the only statement of the capture path

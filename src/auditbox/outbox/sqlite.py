@@ -106,7 +106,7 @@ class SqliteOutbox:
         self._memo = Memo(self.path)
         self._on_disk = ("", 0)
         """Of which outbox, and up to which number, this process has synced the reservation."""
-        self._upkeep = Upkeep(self)
+        self._upkeep = Upkeep(self, self._store.glance)
         self._data_version = -1
         self._behind = durability == "none"
         self._store.upkeep = self._upkeep
@@ -357,10 +357,6 @@ class SqliteOutbox:
         """Makes the ballast again where there is space for it, and minds where there is none."""
         if self._store.is_open and not ballast.ensure(self.path, self._room.max_bytes):
             self._room.left = 0
-
-    def glance(self) -> None:
-        """Looks at the files in place of the captures to come; waits for nobody."""
-        self._store.glance()
 
     def sync(self) -> None:
         """Forces to the disk what was committed, without keeping anybody from writing."""

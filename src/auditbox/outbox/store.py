@@ -11,10 +11,10 @@ from fcntl import LOCK_UN, flock
 from os import getpid
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
-from auditbox.errors import OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
+from auditbox.errors import OutboxBusy, OutboxDamaged, OutboxError, OutboxForked, OutboxFull, OutboxUnusable
 from auditbox.outbox import forking, layout
 from auditbox.outbox.base import Draft
 from auditbox.outbox.combiner import Combiner
@@ -29,8 +29,14 @@ from auditbox.outbox.salvage import salvage
 from auditbox.outbox.statements import SQL, batched, run
 from auditbox.outbox.transaction import Transaction
 
+if TYPE_CHECKING:
+    from auditbox.outbox.upkeep import Upkeep
+
 T = TypeVar("T")
 _APPEND = SQL["append"]
+_JOIN = 0.25
+"""The longest wait, in seconds, for a process that captures alone to see that it is alone no more. It may be
+stopped, or its interpreter busy; what others write then is as safe."""
 _NAP, _WORK = 0.001, 0.0004
 """Seconds for which a thread gives way to one that stores, and for which it does not after that: somebody may
 be storing all the time, and what is stored must go out, too."""
@@ -48,8 +54,11 @@ class Store(Connected):
     ) -> None:
         super().__init__(path, destination=destination, synchronous=synchronous, room=room, create=create)
         self.last_before_fork = True
+        self.upkeep: Upkeep | None = None
+        """Told of what is appended alone."""
         self._bound, self._held = bound, False
         self._combiner = Combiner(self._commit, bound)
+        self._glanced: int | None = None
         self._pid = os.getpid()
         self._patient_from = 0.0
         forking.register(self)
@@ -58,7 +67,7 @@ class Store(Connected):
         """Appends in one transaction, together with whoever else waits."""
         self._run(Job(drafts))
 
-    def append_alone(self, draft: Draft) -> bool:  # noqa: PLR0912 - one frame, as it says
+    def append_alone(self, draft: Draft) -> bool:  # noqa: PLR0912, PLR0915 - one frame, as it says
         """The usual capture: nobody else is writing, nothing has changed. False: it takes the long way.
 
         Does for one draft what :meth:`_commit` does for a batch, in a third of the time. It writes out
@@ -86,14 +95,18 @@ class Store(Connected):
                 or self._pid != getpid()
             ):
                 return False
-            if not self._keeps:
+            words = lock.words
+            alone = self._is_alone and words[MARK] == lock.mark
+            if not alone:
+                if self._snapshot is not None:
+                    self._be_together()
                 flock(descriptor, LOCK_NOW)
             try:
-                words = lock.words
-                if words[MARK] != lock.mark and (newest := self._caught_up()) is None:
-                    return False
-                if not self._keeps and now >= self._keep_from:
-                    self._keep(cursor.connection, now)
+                if not alone:
+                    if words[MARK] != lock.mark and (newest := self._caught_up()) is None:
+                        return False
+                    if now >= self._alone_from:
+                        self._go_alone(cursor.connection, now)
                 seq, self._seq = newest + 1, None
                 crc = crc32(body, crc32(f"{seq}|{id}|{lane}|".encode(errors="replace")))
                 words[FILES] = 0
@@ -102,7 +115,7 @@ class Store(Connected):
                 self._seq = seq
                 room.left -= need
             finally:
-                if not self._keeps:
+                if not alone:
                     flock(descriptor, LOCK_UN)
         except BlockingIOError:
             return False
@@ -110,9 +123,7 @@ class Store(Connected):
             self._look_at = 0.0
             return False
         except sqlite3.Error as error:
-            if (
-                self._snapshot is not None
-            ):  # perhaps somebody has written without our lock: the long way tells
+            if self._snapshot is not None:  # perhaps another process has written: the long way tells
                 return False
             room.left = 0
             raise layout.translated(error, self.path) from error
@@ -143,21 +154,29 @@ class Store(Connected):
             self._patient_from = monotonic() + _WORK
 
     def glance(self) -> None:
-        """Looks at the files in place of the captures to come, and lets other processes write."""
+        """Looks at the files in place of the captures to come; after the last one, nobody is alone any more.
+
+        To be called every twentieth of a second while something is captured.
+        """
         look_at, files = self._look_at, self._files
         if self._db is None or self._pid != getpid():
             return
-        in_place, lets_go = self._all_in_place(), self._should_let_go()
+        in_place = self._all_in_place()
+        since, self._glanced, self._glanced_at = self._glanced, self._seq, monotonic()
         if self._combiner.enter_alone():
             try:
-                if lets_go:
-                    self._let_go()
+                if since == self._seq or not self._lock.is_mine():
+                    self._be_together()
+                    self._lock.release()  # an exception of a signal handler may have left it taken
                 if look_at and self._look_at == look_at and self._files is files:  # nobody has looked since
                     self._look_at = monotonic() + GLANCE if in_place else 0.0
             finally:
                 self._combiner.leave()
-        elif lets_go and self._snapshot is not None:
-            self.read(lambda _: None)  # whoever leads was torn out of it, or is busy: a job finds out
+        elif (
+            since == self._seq and self._snapshot is not None
+        ):  # whoever leads was torn out of it, or is stuck
+            with suppress(OutboxError):
+                self.read(lambda _: None)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in a transaction of its own and returns what it returns."""
@@ -174,7 +193,7 @@ class Store(Connected):
         if self._db is not None and self._pid == os.getpid():
             self._held = self._combiner.hold()
             try:
-                self._let_go()
+                self._be_together()
                 self._lock.acquire(self._bound)
                 self._lock.unsettle()  # SQLite may delete the WAL
                 self._leave()
@@ -188,7 +207,7 @@ class Store(Connected):
         """Waits for the writer, then closes: a connection that a child inherits loses its commits."""
         self._held = self._combiner.hold()
         if self._db is not None and not self._db.in_transaction:
-            self._let_go()
+            self._be_together()
             with suppress(OutboxError):  # held elsewhere for too long: SQLite's own lock must do
                 self._lock.acquire(self._bound)
                 self._lock.unsettle()
@@ -207,7 +226,7 @@ class Store(Connected):
     def after_fork_in_child(self) -> None:
         """Starts afresh: no other thread has survived, so nobody holds or waits for anything."""
         self._pid, self._db, self._cursor, self._held = os.getpid(), None, None, False
-        self._keeps, self._snapshot = False, None
+        self._is_alone, self._snapshot = False, None
         self._lock.forget()  # where nothing was called before the fork
         if self.reader is not None:
             self.reader.after_fork_in_child()
@@ -226,7 +245,7 @@ class Store(Connected):
         """All appends in one transaction, every other work by itself; finishes every job."""
         try:
             if self._snapshot is not None:
-                self._let_go()
+                self._be_together()
             if self._db is None:
                 prepare_directory(self.path, create=self._options["create"])
             self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
@@ -261,6 +280,8 @@ class Store(Connected):
             self._seq, self._look_at = None, 0.0
         if self._lock.words[MARK] != self._lock.mark:
             self._caught_up()
+        if not self._lock.has_joined:
+            self._lock.join(_JOIN if self._db is None else 0)
         db = self._connection()
         if db.in_transaction:  # the exception of a signal handler came between BEGIN and what undoes it
             db.execute("ROLLBACK")
@@ -278,6 +299,10 @@ class Store(Connected):
 
     def _salvage(self, error: Exception) -> None:
         """Carries what is intact over into a new file; under the lock, so that everybody follows."""
+        if not self._lock.has_joined:
+            raise OutboxBusy(
+                f"outbox {self.path} is damaged, and a process that captures to it does not go on"
+            )
         self._close()
         self._lock.unsettle()  # until the new file is open, nothing that is noted holds for any
         found = salvage(self.path)

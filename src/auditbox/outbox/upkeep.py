@@ -35,7 +35,6 @@ class Kept(Protocol):
 
     durability: str
 
-    def glance(self) -> None: ...
     def sync(self) -> None: ...
     def is_wal_large(self) -> bool: ...
     def checkpoint(self) -> None: ...
@@ -47,8 +46,8 @@ class Kept(Protocol):
 class Upkeep:
     """The thread and what it is told."""
 
-    def __init__(self, outbox: Kept) -> None:
-        self._outbox = weakref.ref(outbox)
+    def __init__(self, outbox: Kept, glance: Callable[[], None]) -> None:
+        self._outbox, self._glance = weakref.ref(outbox), glance
         self.reset()
 
     def reset(self) -> None:
@@ -149,9 +148,11 @@ class Upkeep:
     def look(self) -> None:
         """Looks after the files while something is written, and keeps the WAL small."""
         outbox = self._outbox()
+        if (
+            outbox is None or outbox.durability != "none"
+        ):  # there nobody but the upkeep commits, and looks as it does
+            self._guarded("glance", self._glance)
         if outbox is not None:
-            if outbox.durability != "none":  # there nobody but the upkeep commits, and looks as it does
-                self._guarded("glance", outbox.glance)
             self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
 
     def _tidy(self, outbox: Kept, *, at_once: bool) -> int:
@@ -188,12 +189,6 @@ class Upkeep:
             if self._stopped.wait(timeout=PERIOD / LOOKS):
                 return
             self.look()
-
-    @property
-    def is_awake(self) -> bool:
-        """Whether it will look within a moment."""
-        thread = self._thread
-        return self.dirty and thread is not None and thread.is_alive()
 
     @property
     def stopped(self) -> bool:
