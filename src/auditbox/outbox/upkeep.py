@@ -54,7 +54,7 @@ class Upkeep:
         """As new: no thread, nothing to do."""
         self._thread: threading.Thread | None = None
         self._wake, self._stopped = Wake(), threading.Event()
-        self.dirty = False
+        self.dirty = self._has_moved = False
         self._behind: deque[Draft] = deque()
         self._behind_lock = threading.Lock()
         self._start_lock = threading.Lock()
@@ -134,9 +134,13 @@ class Upkeep:
         self._sync()
         self._guarded("ballast", outbox.look_at_disk)
         if not dirty:
+            self._guarded("checkpoint", outbox.checkpoint)
             # What was given back is in the write-ahead log: the file shrinks with the next checkpoint.
-            return bool(self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=True)))
+            return bool(self._guarded("retention", outbox.retain))
         self.look()
+        if self._has_moved:
+            self._has_moved = False
+            self._guarded("retention", outbox.retain)
         return True
 
     def _sync(self) -> None:
@@ -150,20 +154,11 @@ class Upkeep:
         outbox = self._outbox()
         if (
             outbox is None or outbox.durability != "none"
-        ):  # there nobody but the upkeep commits, and looks as it does
+        ):  # where nobody but the upkeep commits, and looks itself
             self._guarded("glance", self._glance)
-        if outbox is not None:
-            self._guarded("checkpoint", lambda: self._tidy(outbox, at_once=False))
-
-    def _tidy(self, outbox: Kept, *, at_once: bool) -> int:
-        """Moves the WAL into the file, and forgets what is old, ``at_once`` or where the WAL is large.
-
-        Returns what :meth:`Kept.retain` does.
-        """
-        if not at_once and not outbox.is_wal_large():
-            return 0
-        outbox.checkpoint()
-        return outbox.retain()
+        if outbox is not None and self._guarded("checkpoint", outbox.is_wal_large):
+            self._guarded("checkpoint", outbox.checkpoint)
+            self._has_moved = True
 
     def _guarded(self, what: str, action: Callable[[], object]) -> object:
         try:
