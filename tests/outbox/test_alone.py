@@ -182,11 +182,16 @@ def test_the_log_can_be_begun_anew_after_the_last_capture(make: Make) -> None:
     assert outbox.wal_bytes() == 0
 
 
-def test_an_outbox_that_is_dropped_is_open_to_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [True, False])
+def test_an_outbox_that_is_dropped_is_open_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
     """Without a close, and before the garbage collector comes."""
     outbox = SqliteOutbox(tmp_path / "audit.db")
     until_alone(outbox)
     again = SqliteOutbox(tmp_path / "audit.db")
+    if late:  # the thread of its upkeep sees nothing but that it is gone
+        monkeypatch.setattr("auditbox.outbox.upkeep.Upkeep.look", lambda _: None)
     del outbox
     deadline = time.monotonic() + 30
     while not is_open_to_others(again) and time.monotonic() < deadline:

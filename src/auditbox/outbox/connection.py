@@ -25,7 +25,7 @@ GLANCE = 0.1
 _TOGETHER = 0.002
 """Seconds for which nobody captures alone after something else was committed, as more of that may come."""
 _MET = 1.0
-"""The same, after another process was found to have the outbox open."""
+"""The same, after another process has written, or was found to have the outbox open."""
 
 
 class Connected:
@@ -158,6 +158,8 @@ class Connected:
     def _caught_up(self) -> int | None:
         """Holding the lock, when another process has written: the newest number; None: ask for it."""
         look_at, self._look_at, self._seq = self._look_at, 0.0, None  # before the mark says that it is done
+        if self._db is not None:
+            self._alone_from = time.monotonic() + _MET
         self._seq = self._lock.take_over()
         if self._seq is not None:
             self._look_at = look_at

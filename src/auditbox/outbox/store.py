@@ -172,11 +172,9 @@ class Store(Connected):
                     self._look_at = monotonic() + GLANCE if in_place else 0.0
             finally:
                 self._combiner.leave()
-        elif (
-            since == self._seq and self._snapshot is not None
-        ):  # whoever leads was torn out of it, or is stuck
+        elif since == self._seq and self._snapshot is not None:
             with suppress(OutboxError):
-                self.read(lambda _: None)
+                self.read(lambda _: None)  # whoever leads was torn out of it, or is stuck: a job finds out
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in a transaction of its own and returns what it returns."""
@@ -299,10 +297,8 @@ class Store(Connected):
 
     def _salvage(self, error: Exception) -> None:
         """Carries what is intact over into a new file; under the lock, so that everybody follows."""
-        if not self._lock.has_joined:
-            raise OutboxBusy(
-                f"outbox {self.path} is damaged, and a process that captures to it does not go on"
-            )
+        if not self._lock.has_joined:  # one that was held up could go on in the file that is set aside
+            raise OutboxBusy(f"outbox {self.path} is damaged, and a process that writes to it does not go on")
         self._close()
         self._lock.unsettle()  # until the new file is open, nothing that is noted holds for any
         found = salvage(self.path)

@@ -127,6 +127,8 @@ class Upkeep:
         """One round; True while there is more to look after soon."""
         outbox = self._outbox()
         if outbox is None:
+            for _ in range(2):  # of which the second one finds no capture since
+                self._guarded("glance", self._glance)
             self._stopped.set()
             return False
         dirty = self.dirty
@@ -152,9 +154,7 @@ class Upkeep:
     def look(self) -> None:
         """Looks after the files while something is written, and keeps the WAL small."""
         outbox = self._outbox()
-        if (
-            outbox is None or outbox.durability != "none"
-        ):  # where nobody but the upkeep commits, and looks itself
+        if outbox is None or outbox.durability != "none":  # there nobody else commits
             self._guarded("glance", self._glance)
         if outbox is not None and self._guarded("checkpoint", outbox.is_wal_large):
             self._guarded("checkpoint", outbox.checkpoint)
