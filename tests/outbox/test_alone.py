@@ -218,6 +218,17 @@ def test_where_another_has_the_outbox_open_nobody_is_alone(lone: SqliteOutbox, m
     assert_complete(lone.path)
 
 
+def test_the_next_capture_sees_who_has_come(
+    lone: SqliteOutbox, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the other one has written anything."""
+    monkeypatch.setattr("auditbox.outbox.connection._MET", 3600.0)
+    other = make()
+    assert other.last_seq() == 2
+    capture(lone, draft())
+    assert is_open_to_others(lone)
+
+
 def test_a_look_sees_who_has_come(lone: SqliteOutbox, make: Make) -> None:
     """Also while something is captured all the time, and before the other one has written."""
     other = make()
