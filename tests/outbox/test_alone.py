@@ -138,6 +138,17 @@ def printed(program: subprocess.Popen[str], count: int) -> list[tuple[str, bool]
     return [(id, alone == "True") for id, alone in lines]
 
 
+def printed_until_alone(program: subprocess.Popen[str]) -> list[str]:
+    """What it captures until it is alone."""
+    ids, alone = [], False
+    deadline = time.monotonic() + 30
+    while not alone and time.monotonic() < deadline:
+        ((id, alone),) = printed(program, 1)
+        ids.append(id)
+    assert alone
+    return ids
+
+
 def test_who_is_alone_takes_no_lock_of_ours(lone: SqliteOutbox) -> None:
     """SQLite's own is enough where nobody else has written."""
     lock = FileLock(lone.path.with_name("audit.db.lock"))
@@ -243,11 +254,10 @@ def test_whoever_comes_waits_for_no_longer_than_a_look(
 ) -> None:
     """Beside a program that captures all the time; every number is given once."""
     first = writer()
-    before = printed(first, 3000)
-    assert any(alone for _, alone in before)
+    before = printed_until_alone(first)
     outbox = make(busy_timeout=2.0)
     ours = [capture(outbox, draft()) for _ in range(300)]
-    theirs = [id for id, _ in before + printed(first, 300)]
+    theirs = before + [id for id, _ in printed(first, 300)]
     assert outbox._store._lock.has_joined
     assert_complete(outbox.path, *ours, *theirs)
 
@@ -259,11 +269,10 @@ def test_a_kill_of_who_is_alone_leaves_the_outbox_to_others(
     told: list[str] = []
     for _ in range(5):
         program = writer()
-        lines = printed(program, 3000)
-        assert any(alone for _, alone in lines)
+        told += printed_until_alone(program)
         program.kill()
         rest = program.stdout.read() if program.stdout else ""
-        told += [id for id, _ in lines] + [line.split()[0] for line in rest.split("\n")[:-1]]
+        told += [line.split()[0] for line in rest.split("\n")[:-1]]
         outbox = make(busy_timeout=0.5)
         told.append(capture(outbox, draft()))
         assert outbox._store._lock.has_joined
@@ -276,15 +285,13 @@ def test_who_is_stopped_while_it_is_alone_stops_nobody_else(
 ) -> None:
     """They go on after a moment; and so does it, behind what they have written."""
     program = writer("stops")
-    told = []
-    while not told or not told[-1][1]:
-        told += printed(program, 1)
+    told = printed_until_alone(program)
     outbox = make()
     ours = [capture(outbox, draft()) for _ in range(50)]
     program.send_signal(signal.SIGCONT)
-    told += printed(program, 50)
+    told += [id for id, _ in printed(program, 50)]
     ours += [capture(outbox, draft()) for _ in range(50)]
-    assert_complete(outbox.path, *ours, *(id for id, _ in told))
+    assert_complete(outbox.path, *ours, *told)
 
 
 @pytest.mark.parametrize("late", ["insert", "note"])
