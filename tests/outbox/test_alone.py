@@ -95,7 +95,8 @@ def look(outbox: SqliteOutbox) -> None:
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look of the upkeep but the test's own, and no waiting."""
-    monkeypatch.setattr("auditbox.outbox.connection.GLANCE", 3600.0)
+    for module in ("connection", "store"):
+        monkeypatch.setattr(f"auditbox.outbox.{module}.GLANCE", 3600.0)
     monkeypatch.setattr("auditbox.outbox.upkeep.PERIOD", 3600.0)
     monkeypatch.setattr("auditbox.outbox.connection._TOGETHER", 0.0)
     monkeypatch.setattr("auditbox.outbox.connection._MET", 0.0)
@@ -286,6 +287,7 @@ def test_who_is_stopped_while_it_is_alone_stops_nobody_else(
     """They go on after a moment; and so does it, behind what they have written."""
     program = writer("stops")
     told = printed_until_alone(program)
+    os.waitpid(program.pid, os.WUNTRACED)
     outbox = make()
     ours = [capture(outbox, draft()) for _ in range(50)]
     program.send_signal(signal.SIGCONT)
@@ -312,6 +314,103 @@ def test_who_is_held_up_within_a_capture_goes_on_behind_the_others(
         ours.append(capture(other, draft()))
     assert_complete(lone.path, *ours)
     assert rows(lone.path, "SELECT count(*) FROM entry WHERE lane = 'HELD'") == [(1,)]
+
+
+def test_a_note_that_comes_late_is_not_believed(lone: SqliteOutbox, make: Make) -> None:
+    """Where it says a number that was given meanwhile, to an entry that is gone by now."""
+    other = make()
+
+    def meanwhile() -> None:
+        other.append([draft() for _ in range(3)])
+        other._store.write(
+            lambda db: db.execute("DELETE FROM entry WHERE seq < (SELECT max(seq) FROM entry)")
+        )
+
+    lone._store._cursor = Held(lone._store._cursor, "note", meanwhile)  # type: ignore[assignment]
+    assert lone.append_alone(draft())
+    third = make()
+    capture(lone, draft("LONE"))
+    capture(third, draft("THIRD"))
+    capture(other, draft("OTHER"))
+    found = rows(lone.path, "SELECT seq, lane FROM entry WHERE seq > 6 ORDER BY seq")
+    assert found == [(7, "LONE"), (8, "THIRD"), (9, "OTHER")]
+
+
+def test_many_that_come_beside_one_that_is_held_up_wait_together(
+    lone: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one after the other, behind the lock: all capture within the bound of each."""
+    monkeypatch.setattr("auditbox.outbox.store._JOIN", 0.25)
+    stored = []
+
+    def come() -> None:
+        outbox = SqliteOutbox(lone.path, busy_timeout=3.0)
+        stored.append(capture(outbox, draft()))
+        outbox.close()
+
+    threads = [threading.Thread(target=come) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stored) == 30
+    assert_complete(lone.path, *stored)
+
+
+def test_a_slow_commit_of_who_is_alone_is_waited_for(lone: SqliteOutbox, make: Make) -> None:
+    """It has SQLite's lock and not ours: the bound is that of the outbox, not SQLite's."""
+    other, begun = make(busy_timeout=30.0), threading.Event()
+
+    def write_slowly() -> None:
+        with closing(sqlite3.connect(lone.path, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            begun.set()
+            time.sleep(2.5)
+            db.execute("ROLLBACK")
+
+    slow = threading.Thread(target=write_slowly)
+    slow.start()
+    begun.wait()
+    other.append([draft()])
+    slow.join()
+    assert not other._store._lock.has_joined
+    assert_complete(lone.path)
+
+
+@pytest.mark.parametrize("end", ["close", "fork"])
+def test_a_signal_handler_that_captures_while_the_file_is_closed_spoils_nothing(
+    lone: SqliteOutbox, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It may be alone again at that moment, on the connection that is closed next."""
+    store, told = lone._store, list[str]()
+    assert store.reader is not None
+    close = store.reader.close
+
+    def interrupted() -> None:
+        one = draft()
+        if lone.append_alone(one):
+            told.append(one.id)
+        close()
+
+    monkeypatch.setattr(store.reader, "close", interrupted)
+    if end == "close":
+        store.close()
+    else:
+        store.before_fork()
+        store.after_fork_in_parent()
+    monkeypatch.undo()
+    told += [capture(lone, draft()), capture(lone, draft())]
+    assert_complete(lone.path, *told)
+
+
+def test_a_lock_without_a_file_has_not_joined(tmp_path: Path) -> None:
+    """It could not be opened again: nobody would know."""
+    lock = WriterLock(tmp_path / "audit.db.lock")
+    assert not lock.share()
+    lock.join(0)
+    assert lock.has_joined
+    lock.forget()
+    assert not lock.has_joined
 
 
 class Held:
@@ -488,7 +587,7 @@ class Two:
             before, late = len(self.given), self.chance.choice(["insert", "note"])
 
             def meanwhile() -> None:
-                for _ in range(self.chance.randrange(3)):
+                for _ in range(self.chance.randrange(8)):
                     with suppress(OutboxBusy):
                         self.chance.choice(ACTIONS[:-1])(self, 1 - which)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,7 @@ class Connected:
             )  # fmt: skip
 
     def _close(self) -> None:
+        self._be_together()
         db = self._db
         self._db = self._cursor = None  # before: who is interrupted leaves none that is closed
         if self.reader is not None:
@@ -139,17 +141,24 @@ class Connected:
         """
         if now >= self._glanced_at + GLANCE:
             return
-        if self._lock.be_sole():
-            self._snapshot = db.execute(_SNAPSHOT)
-            self._is_alone = True
-        else:
+        if not self._lock.be_sole():
             self._alone_from = now + _MET
+            return
+        try:
+            self._snapshot = db.execute(_SNAPSHOT)
+        except sqlite3.Error:  # the insert tells what it is
+            self._lock.share()
+        else:
+            self._is_alone = True
 
     def _be_together(self) -> None:
         """Ends it; the next call does, where an exception of a signal handler came in between."""
         self._is_alone, self._alone_from = False, time.monotonic() + _TOGETHER
         if self._snapshot is not None:
-            self._snapshot.close()
+            with suppress(
+                sqlite3.ProgrammingError
+            ):  # a signal handler has captured while it was being closed
+                self._snapshot.close()
         self._lock.share()
         self._snapshot = None
 

@@ -40,8 +40,8 @@ class WriterLock(FileLock):
         self.words = memoryview(b"")
         self.mark = self.key = self.files = 0
         self._map: mmap.mmap | None = None
-        self.has_joined = False
-        """Whether those who would be sole know of this process."""
+        self.has_joined = self.is_sole = False
+        """Whether those who would be sole know of this process, and whether it is sole itself."""
 
     def _open(self) -> None:
         """Known as open when its memory is there: an exception of a signal handler may come in between."""
@@ -63,9 +63,14 @@ class WriterLock(FileLock):
         self.key, self.files = _key(outbox), crc32(repr(files).encode()) | 1 << 32
 
     def take_over(self) -> int | None:
-        """Holding the lock, when somebody else has written: the newest number, if it has the same files."""
+        """Holding the lock, when somebody else has written: the newest number, if it has the same files.
+
+        None, too, while another process is sole: it may have been held up, and its note come late.
+        """
         words = self.words
         words[MARK] = self.mark
+        if not self.has_joined:
+            words[FILES] = 0
         newest: int = words[NEWEST]
         return newest if words[FILES] == self.files and newest ^ self.key == words[CHECK] else None
 
@@ -85,30 +90,37 @@ class WriterLock(FileLock):
     # -- who has the outbox open: a lock of its own on the same file, shared by all of them --------
 
     def join(self, bound: float) -> None:
-        """Holding the lock, with our mark left: says that this process has the outbox open.
+        """Leaves our mark and says that this process has the outbox open; needs no lock.
 
-        Waits for one that is sole to see the mark, no longer than the bound (in seconds); then the next
-        call says it.
+        Waits for one that is sole to see the mark, no longer than the bound (in seconds).
         """
+        if self.descriptor is None:
+            self._open()
+        self.words[MARK] = self.mark
         deadline = time.monotonic() + bound
         while not self.share() and time.monotonic() < deadline:
             time.sleep(_NAP)
+        if self.has_joined:
+            self.words[FILES] = 0  # who was sole may have been held up, and noted its number when it was none
 
     def be_sole(self) -> bool:
         """Holding the lock: whether no other process has the outbox open; none will before :meth:`share`."""
-        if self._be(fcntl.F_WRLCK):
-            return True
-        self.share()
-        return False
+        self.is_sole = self._be(fcntl.F_WRLCK)
+        return self.is_sole
 
     def share(self) -> bool:
-        """Lets others open the outbox; whether nobody is sole."""
+        """Lets others open the outbox, too; whether nobody else is sole."""
+        if self.is_sole:
+            self.words[FILES] = 0  # as in join
+            self.is_sole = False
         self.has_joined = self._be(fcntl.F_RDLCK)
         return self.has_joined
 
     def _be(self, kind: int) -> bool:
         """Of the open file, as ``flock`` is. Where there is no such lock, nobody is ever sole."""
-        if self.descriptor is None or not _HAS_REGIONS:
+        if self.descriptor is None:
+            return False
+        if not _HAS_REGIONS:
             return kind == fcntl.F_RDLCK
         try:
             fcntl.fcntl(self.descriptor, fcntl.F_OFD_SETLK, _REGION.pack(kind, os.SEEK_SET, 0, 1, 0))
@@ -120,7 +132,7 @@ class WriterLock(FileLock):
 
     def forget(self) -> None:
         """Gives descriptor and memory back; what an interruption leaves of them goes at the next opening."""
-        self.has_joined = False
+        self.has_joined = self.is_sole = False
         super().forget()
         words, self.words = self.words, memoryview(b"")
         words.release()

@@ -324,11 +324,19 @@ def _is_ruin(error: Exception, path: Path) -> bool:
     return _code(error) in {*_UNREADABLE, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
 
 
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else has SQLite's own lock."""
+    return _code(error) in _BUSY
+
+
 def translated(error: Exception, path: Path) -> OutboxError:
     """SQLite's or the system's error as one of ours, with the way out."""
     code = _code(error)
-    if code in _BUSY:
-        return OutboxBusy(f"outbox {path} is locked by a program that does not share auditbox's lock")
+    if is_busy(error):
+        return OutboxBusy(
+            f"outbox {path} stays locked by a process that was held up while it wrote, "
+            "or by a program that does not share auditbox's lock"
+        )
     if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_SPACE:
         return OutboxFull(full_disk(path))
     if code == sqlite3.SQLITE_NOTADB:

@@ -246,9 +246,12 @@ class Store(Connected):
                 self._be_together()
             if self._db is None:
                 prepare_directory(self.path, create=self._options["create"])
-            self._lock.acquire(self._bound if any(job.patient for job in batch) else 0)
+            bound = self._bound if any(job.patient for job in batch) else 0
+            if self._db is None:
+                self._lock.join(min(_JOIN, bound))
+            self._lock.acquire(bound)
             try:
-                self._work_off(batch)
+                self._wait_for_sqlite(batch, bound)
             except (sqlite3.DatabaseError, OutboxDamaged) as error:
                 if not layout.is_damage(error):
                     raise
@@ -269,6 +272,16 @@ class Store(Connected):
         # Its text may hold what was captured.
         return OutboxUnusable(f"outbox {self.path} could not store: {type(error).__name__}")
 
+    def _wait_for_sqlite(self, batch: list[Job], bound: float) -> None:
+        """Works off; up to the bound beside one that is sole, who may have SQLite's lock and not ours."""
+        deadline = monotonic() + bound
+        while True:
+            try:
+                return self._work_off([job for job in batch if not job.done])
+            except sqlite3.OperationalError as error:
+                if self._lock.has_joined or not layout.is_busy(error) or monotonic() >= deadline:
+                    raise
+
     def _work_off(self, batch: list[Job]) -> None:
         if time.monotonic() >= self._look_at and not self._lock.in_place():
             logger.error("%s was deleted or replaced while it was in use", self._lock.path)
@@ -279,7 +292,7 @@ class Store(Connected):
         if self._lock.words[MARK] != self._lock.mark:
             self._caught_up()
         if not self._lock.has_joined:
-            self._lock.join(_JOIN if self._db is None else 0)
+            self._lock.join(0)
         db = self._connection()
         if db.in_transaction:  # the exception of a signal handler came between BEGIN and what undoes it
             db.execute("ROLLBACK")
